@@ -1,0 +1,75 @@
+"""Which rule serves which torch function, and what happens where there is none."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import torch
+from torch.utils._pytree import tree_map
+
+RULES: dict[Callable, Callable] = {}
+
+_WRITES_SELF = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"}
+
+
+def implements(*functions: Callable | None):
+    """Registers the decorated rule for torch functions, by identity; None is skipped."""
+
+    def register(rule: Callable) -> Callable:
+        for function in functions:
+            if function is not None:
+                RULES[function] = rule
+        return rule
+
+    return register
+
+
+def _is_blocks(x: object) -> bool:
+    return hasattr(x, "composite") and isinstance(x, torch.Tensor)
+
+
+def first_blocks(args: object):
+    """The first BlockTensor in nested arguments."""
+    found = []
+    tree_map(lambda x: found.append(x) if _is_blocks(x) else None, args)
+    return found[0]
+
+
+def _writes(func: Callable, kwargs: dict) -> bool:
+    name = getattr(func, "__name__", "")
+    in_place = name.endswith("_") and not name.startswith("__")
+    return in_place or name in _WRITES_SELF or bool(kwargs.get("inplace")) or "out" in kwargs
+
+
+def run_dense(func: Callable, args: tuple, kwargs: dict, reason: str):
+    """Runs a function on the exact dense composites of its block arguments.
+
+    A function that writes into its argument has the result written back into the blocks.
+    """
+    x = first_blocks((args, kwargs))
+    x.frame.went_dense(getattr(func, "__name__", str(func)), reason)
+    twins: list = []
+
+    def to_dense(value):
+        if not _is_blocks(value):
+            return value
+        for original, dense in twins:
+            if original is value:
+                return dense
+        twins.append((value, value.dense()))
+        return twins[-1][1]
+
+    dense_args, dense_kwargs = tree_map(to_dense, (args, kwargs))
+    out = func(*dense_args, **dense_kwargs)
+    if not _writes(func, kwargs):
+        return out
+    for original, dense in twins:
+        original.overwrite(dense)
+    return tree_map(lambda value: _original_of(value, twins), out)
+
+
+def _original_of(value, twins: list):
+    for original, dense in twins:
+        if dense is value:
+            return original
+    return value

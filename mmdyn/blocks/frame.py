@@ -1,0 +1,152 @@
+"""One frame on its way through a network: the grid, the memory, and where in the network we are."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mmdyn.blocks.grid import BlockGrid
+
+logger = logging.getLogger(__name__)
+
+
+class StaleMemoryError(RuntimeError):
+    """A copied block's memory is missing or older than the frame before; run all cells once."""
+
+
+class Memory(Protocol):
+    """What rules ask of a stream's memory (``mmdyn.video.FeatureMemory``)."""
+
+    def rows(
+        self, key: str, grid: BlockGrid, per_cell: int, channels: int, like: Tensor, fill: float
+    ) -> Tensor:
+        """(1 + slots * cells * per_cell, channels) kept under `key`; row 0 holds `fill`."""
+
+    def maps(self, key: str, grid: BlockGrid, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """(slots, C, H, W) channels-last, kept under `key`; `shape` is (C, H, W)."""
+
+
+@dataclass
+class Site:
+    """A place of the network as the last frame saw it, for the report.
+
+    Attributes:
+        path: Module path.
+        op: What ran there.
+        reason: Why it ran dense; empty if it ran on blocks.
+    """
+
+    path: str
+    op: str
+    reason: str
+
+
+@dataclass
+class Tracker:
+    """Where in the module tree the forward pass is; owned by a converted model, fed by its hooks."""
+
+    stack: list[str] = field(default_factory=list)
+    frame: "Frame | None" = None
+
+    @property
+    def path(self) -> str:
+        return self.stack[-1] if self.stack else ""
+
+
+class Constants:
+    """Folded and packed weights, kept between frames; never copied or pickled with the model."""
+
+    def __init__(self) -> None:
+        self.values: dict = {}
+        self.eager: set = set()  # places whose convolution is needed before its epilogue
+
+    def __deepcopy__(self, memo) -> "Constants":
+        return Constants()
+
+    def __reduce__(self):
+        return (Constants, ())
+
+
+class Frame:
+    """What every rule needs to know.
+
+    Args:
+        grid: The decision of this frame.
+        memory: The streams' memory; None if no cell is copied and nothing is kept.
+        tracker: Position in the module tree.
+        constants: Folded weights.
+        strict: Raise where a function has no rule, instead of turning dense.
+    """
+
+    def __init__(
+        self,
+        grid: BlockGrid,
+        memory: Memory | None = None,
+        tracker: Tracker | None = None,
+        constants: Constants | None = None,
+        strict: bool = False,
+    ) -> None:
+        if memory is None and not all(grid.complete):
+            raise ValueError("copied cells need a memory: pass a mmdyn.video.FeatureMemory")
+        self.grid = grid
+        self.memory = memory
+        self.tracker = tracker or Tracker()
+        self.constants = constants or Constants()
+        self.strict = strict
+        self.dense_sites: dict[str, Site] = {}
+        self._calls: Counter = Counter()
+        self._readers: dict[int, list] = {}
+
+    @property
+    def defers(self) -> bool:
+        """Whether convolutions wait for their epilogue: only where autograd does not record."""
+        return not torch.is_grad_enabled()
+
+    def key(self, op: str) -> str:
+        """A name for this call of `op`: module path, op and call index."""
+        name = f"{self.tracker.path}:{op}"
+        index = self._calls[name]
+        self._calls[name] += 1
+        return f"{name}:{index}"
+
+    def add_reader(self, data: Tensor, reader) -> None:
+        """Remembers (weakly) a deferred convolution that has still to read `data`."""
+        self._readers.setdefault(data.untyped_storage().data_ptr(), []).append(reader)
+
+    def flush_readers(self, data: Tensor) -> None:
+        """Runs what has still to read `data`, which is about to be written."""
+        for reader in self._readers.pop(data.untyped_storage().data_ptr(), ()):
+            deferred = reader()
+            if deferred is not None:
+                deferred.run()
+
+    def rows(
+        self, key: str, per_cell: int, channels: int, like: Tensor, fill: float = 0.0
+    ) -> Tensor:
+        """The ring store of this call; a fresh one where nothing is remembered."""
+        if self.memory is not None:
+            return self.memory.rows(key, self.grid, per_cell, channels, like, fill)
+        count = 1 + (max(self.grid.slots) + 1) * self.grid.cells * per_cell
+        return like.new_full((count, channels), fill)
+
+    def maps(self, key: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """The dense composite of this call, one image a slot; fresh where nothing is remembered."""
+        if self.memory is not None:
+            return self.memory.maps(key, self.grid, shape, like)
+        slots = max(self.grid.slots) + 1
+        return like.new_zeros((slots, *shape)).to(memory_format=torch.channels_last)
+
+    def went_dense(self, op: str, reason: str) -> None:
+        """Notes that `op` ran on the dense composite here."""
+        path = self.tracker.path
+        if self.strict:
+            raise NotImplementedError(
+                f"{op} at '{path or 'the model'}' has no block rule for this call ({reason}); "
+                "convert with strict=False to run it on the dense composite frame"
+            )
+        self.dense_sites.setdefault(f"{path}:{op}", Site(path, op, reason))

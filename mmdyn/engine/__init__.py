@@ -1,0 +1,6 @@
+"""Where a config line lands: registered model functions, hooks and optimizer wrappers."""
+
+from mmdyn.engine.memory_format import ChannelsLastHook
+from mmdyn.engine.optim import AutocastOptimWrapper
+
+__all__ = ["AutocastOptimWrapper", "ChannelsLastHook"]

@@ -1,0 +1,1 @@
+"""What computes: one folder an op, ``reference.py`` first. Knows torch only."""

@@ -1,0 +1,100 @@
+"""oneDNN's fused convolution behind one class, with `F.conv2d` where it is not to be had.
+
+`torch.ops.mkldnn` is not public API: it is probed once, and any failure falls back to the reference.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmdyn.ops.conv.reference import Epilogue
+
+_FUSED_DTYPES = (torch.float32, torch.bfloat16)
+
+
+@lru_cache(maxsize=8)
+def fused_conv_works(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's fused convolution runs here and agrees with `F.conv2d`."""
+    if dtype not in _FUSED_DTYPES or not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    x = torch.linspace(-1, 1, 2 * 8 * 6 * 6).view(2, 8, 6, 6).to(dtype)
+    weight = torch.linspace(-1, 1, 8 * 8 * 9).view(8, 8, 3, 3).to(dtype)
+    try:
+        packed = PackedConv._pack(weight, (1, 1), (1, 1), 1, x.shape)
+        out = _run_fused(x, packed, None, (1, 1), (1, 1), 1, Epilogue("relu"), None)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return torch.allclose(out, F.relu(F.conv2d(x, weight)), rtol=2e-2, atol=2e-2)
+
+
+def _run_fused(x, packed, bias, stride, dilation, groups, epilogue, residual) -> Tensor:
+    name = epilogue.activation or "none"
+    if residual is None:
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, packed, bias, (0, 0), stride, dilation, groups, name, list(epilogue.scalars), ""
+        )
+    unary = epilogue.activation
+    return torch.ops.mkldnn._convolution_pointwise.binary(
+        x, residual, packed, bias, (0, 0), stride, dilation, groups,
+        "add", 1.0, unary, list(epilogue.scalars), "",
+    )  # fmt: skip
+
+
+class PackedConv:
+    """A convolution without padding whose weight is reordered once and whose epilogue is fused.
+
+    Args:
+        weight: (Cout, Cin / groups, kh, kw).
+        bias: (Cout,) or None.
+        stride, dilation, groups: As in ``torch.nn.functional.conv2d``.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, stride, dilation, groups: int) -> None:
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        self.stride, self.dilation, self.groups = tuple(stride), tuple(dilation), groups
+        self._packed: Tensor | None = None
+
+    @staticmethod
+    def _pack(weight: Tensor, stride, dilation, groups: int, size) -> Tensor:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        return torch.ops.mkldnn._reorder_convolution_weight(
+            weight, (0, 0), stride, dilation, groups, list(size)
+        )
+
+    def __call__(
+        self, x: Tensor, epilogue: Epilogue = Epilogue(), residual: Tensor | None = None
+    ) -> Tensor:
+        """Runs the convolution.
+
+        Args:
+            x: (n, Cin, H, W), channels-last; halo included.
+            epilogue: Activation after the residual.
+            residual: (n, Cout, Hout, Wout) added before the activation, or None.
+
+        Returns:
+            (n, Cout, Hout, Wout), channels-last.
+        """
+        if x.device.type == "cpu" and x.shape[0] and self._fusible(x, epilogue, residual):
+            if self._packed is None:
+                self._packed = self._pack(
+                    self.weight, self.stride, self.dilation, self.groups, x.shape
+                )
+            return _run_fused(
+                x, self._packed, self.bias, self.stride, self.dilation, self.groups,
+                epilogue, residual,
+            )  # fmt: skip
+        out = F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return epilogue(out, residual)
+
+    def _fusible(self, x: Tensor, epilogue: Epilogue, residual: Tensor | None) -> bool:
+        if residual is not None and (
+            epilogue.activation not in (None, "relu") or residual.dtype != x.dtype
+        ):
+            return False
+        return x.dtype == self.weight.dtype and fused_conv_works(x.dtype)

@@ -1,0 +1,91 @@
+"""A convolution with its epilogue, in plain PyTorch: the definition that faster paths are held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What happens to a convolution's output before it is stored.
+
+    Attributes:
+        activation: Name in `ACTIVATIONS`, or None.
+        scalars: The activation's numbers (slope, or minimum and maximum).
+    """
+
+    activation: str | None = None
+    scalars: tuple[float, ...] = ()
+
+    def __call__(self, out: Tensor, residual: Tensor | None) -> Tensor:
+        """Adds the residual and activates, in place: `out` belongs to the caller alone."""
+        if residual is not None:
+            out = out.add_(residual)
+        return ACTIVATIONS[self.activation](out, *self.scalars) if self.activation else out
+
+
+ACTIVATIONS = {
+    "relu": torch.relu_,
+    "leaky_relu": F.leaky_relu_,
+    "hardtanh": F.hardtanh_,
+    "swish": lambda x: F.silu(x, inplace=True),
+    "hardswish": lambda x: F.hardswish(x, inplace=True),
+    "sigmoid": torch.sigmoid_,
+}
+
+
+def fold_norm(weight: Tensor, bias: Tensor | None, norm: tuple) -> tuple[Tensor, Tensor]:
+    """Folds an evaluation-mode batch norm into the convolution before it.
+
+    Args:
+        weight: (Cout, Cin / groups, kh, kw).
+        bias: (Cout,) or None.
+        norm: running_mean, running_var, weight or None, bias or None, eps.
+
+    Returns:
+        The weight and bias of one convolution that does both.
+    """
+    mean, var, gamma, beta, eps = norm
+    scale = torch.rsqrt(var.float() + eps)
+    if gamma is not None:
+        scale = scale * gamma.float()
+    shift = -mean.float() * scale if bias is None else (bias.float() - mean.float()) * scale
+    if beta is not None:
+        shift = shift + beta.float()
+    folded = weight.float() * scale.view(-1, 1, 1, 1)
+    return folded.to(weight.dtype), shift.to(weight.dtype)
+
+
+def conv_taps(
+    store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, depthwise: bool
+) -> Tensor:
+    """A convolution as gathered taps and matrix products: no padded copy of wide halos.
+
+    Args:
+        store: (rows, Cin) ring store that holds whole blocks.
+        index: (M, k) int64 rows of the store under each of the k kernel taps.
+        weight: (k, Cin, Cout), or (k, C) for a depthwise convolution.
+        bias: (Cout,) or None.
+        depthwise: Each channel convolved with its own kernel.
+
+    Returns:
+        (M, Cout).
+    """
+    count, taps = index.shape
+    if depthwise:
+        out = store.new_zeros((count, store.shape[1])) if bias is None else bias.repeat(count, 1)
+        for tap in range(taps):
+            out.addcmul_(store.index_select(0, index[:, tap]), weight[tap])
+        return out
+    if count * taps * store.shape[1] <= 1 << 23:
+        rows = store.index_select(0, index.reshape(-1)).view(count, -1)
+        flat = weight.reshape(-1, weight.shape[2])
+        return rows @ flat if bias is None else torch.addmm(bias, rows, flat)
+    out = store.new_zeros((count, weight.shape[2])) if bias is None else bias.repeat(count, 1)
+    for tap in range(taps):
+        out.addmm_(store.index_select(0, index[:, tap]), weight[tap])
+    return out
