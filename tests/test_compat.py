@@ -1,0 +1,100 @@
+"""Configs find their bases and mmengine reads its own checkpoints, on either stack."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.config import config as mmengine_config
+from mmengine.config import utils as config_utils
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import load_checkpoint, save_checkpoint
+
+import mmdyn
+from mmdyn import compat
+
+
+def from_base(folder: Path, base: str) -> Config:
+    path = folder / "child.py"
+    path.write_text(f"_base_ = {base!r}\n")
+    return Config.fromfile(path)
+
+
+@pytest.mark.parametrize(
+    ("package", "base"),
+    [
+        ("mmdet", "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"),
+        ("mmseg", "mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py"),
+    ],
+)
+def test_stock_bases_resolve(package: str, base: str, tmp_path: Path) -> None:
+    pytest.importorskip(package)
+    model = from_base(tmp_path, base).model
+    assert model._scope_ == package
+    assert model.backbone.depth in (18, 50)
+
+
+def test_own_bases_resolve(tmp_path: Path) -> None:
+    mim = Path(mmdyn.__file__).parent / ".mim" / "configs"
+    if not mim.is_dir():
+        pytest.skip("needs an installed mmdyn: `make setup` places mmdyn/.mim")
+    found = sorted(path for path in mim.rglob("*.py") if "_base_" in path.parts)
+    base = found[0].relative_to(mim).as_posix()
+    own = Config.fromfile(found[0])
+    assert set(from_base(tmp_path, f"mmdyn::{base}").keys()) == set(own.keys())
+
+
+def test_lookup_is_replaced_where_the_stock_one_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def without_pkg_resources(package: str) -> str:
+        raise ModuleNotFoundError("No module named 'pkg_resources'")
+
+    monkeypatch.setattr(mmengine_config, "get_installed_path", without_pkg_resources)
+    monkeypatch.setattr(mmengine_config, "is_installed", without_pkg_resources)
+    compat.repair_config_packages()
+    assert Path(mmengine_config.get_installed_path("mmdyn")) == Path(mmdyn.__file__).parent
+    assert not mmengine_config.is_installed("no_such_package")
+    with pytest.raises(ModuleNotFoundError, match="got 'no_such_package'; install it"):
+        mmengine_config.get_installed_path("no_such_package")
+
+
+def test_only_packages_that_are_there_are_renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {"mmdet": "mmdet", "no_such_package": "no-such-distribution"}
+    known = dict(before)
+    monkeypatch.setattr(config_utils, "MODULE2PACKAGE", known)
+    compat.prepare()
+    compat.prepare()
+    assert known == {**before, "mmdyn": "mmdyn"}
+
+
+def test_checkpoint_with_a_training_log_loads(tmp_path: Path) -> None:
+    model = torch.nn.Conv2d(3, 4, 1)
+    log = HistoryBuffer([0.5, 0.25], [1, 1])
+    log.update(0.125)
+    checkpoint = dict(
+        meta=dict(
+            epoch=1, seed=np.int64(7), palette=np.zeros((2, 3), np.uint8), flags=np.array([True])
+        ),
+        state_dict=model.state_dict(),
+        message_hub=dict(log_scalars={"train/loss": log}, runtime_info={}),
+    )
+    path = str(tmp_path / "checkpoint.pth")
+    save_checkpoint(checkpoint, path)
+    other = torch.nn.Conv2d(3, 4, 1)
+    loaded = load_checkpoint(other, path)
+    assert torch.equal(other.weight, model.weight)
+    assert loaded["message_hub"]["log_scalars"]["train/loss"].current() == 0.125
+    assert torch.load(path, weights_only=True)["meta"]["seed"] == 7
+
+
+def test_checkpoint_that_would_run_code_is_still_refused(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple:
+            return print, ("code ran",)
+
+    path = tmp_path / "payload.pth"
+    torch.save(dict(state_dict=Payload()), path)
+    with pytest.raises(Exception, match=r"Unsupported global|weights_only|WeightsUnpickler"):
+        torch.load(path, weights_only=True)
