@@ -11,7 +11,9 @@ Three gaps are closed, each only where the installed packages have it:
 """
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -45,12 +47,13 @@ def repair_config_packages() -> None:
 def allow_checkpoint_logs() -> None:
     """Lets ``torch.load(weights_only=True)`` read what mmengine saves beside the weights.
 
-    That is the training log (``HistoryBuffer``) and the NumPy arrays and numbers in it. Nothing
-    else is allowed: a checkpoint still cannot run code. Before torch 2.6 nothing needs allowing.
+    That is the training log (``HistoryBuffer``, with the names of its averages) and the NumPy
+    arrays and numbers in it. Nothing else is allowed: a checkpoint still cannot run code. Before
+    torch 2.6 nothing needs allowing.
     """
     if torch.__version__ < (2, 6):
         return
-    allowed: list = [HistoryBuffer, np.ndarray, np.dtype]
+    allowed: list = [HistoryBuffer, np.ndarray, np.dtype, (_log_method, "builtins.getattr")]
     allowed += [type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"]
     for value in (np.zeros(1), np.float64(0)):
         rebuild = value.__reduce__()[0]
@@ -58,6 +61,16 @@ def allow_checkpoint_logs() -> None:
         for place in ("core", "_core"):
             allowed.append((rebuild, f"numpy.{place}.multiarray.{rebuild.__name__}"))
     torch.serialization.add_safe_globals(allowed)
+
+
+def _log_method(owner: type, name: str) -> Callable:
+    """Stands in for ``getattr``, by which a pickled training log names its own methods."""
+    if owner is not HistoryBuffer or name.startswith("_"):
+        raise UnpicklingError(
+            f"expected the name of a HistoryBuffer method in the checkpoint, got {name!r} of "
+            f"{owner!r}; load only checkpoints that mmengine wrote."
+        )
+    return getattr(owner, name)
 
 
 def _package_dir(name: str) -> Path | None:
