@@ -1,4 +1,4 @@
-"""CamVid (480x360, SegNet's split) as clips: an ordinary mmseg dataset that also knows its frames."""
+"""CamVid (480x360, SegNet's split) as clips: a mmseg dataset that also knows its frames."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import re
 
 from mmseg.datasets import BaseSegDataset
 
+from mmdyn.datasets.video_frames import VideoFrames, count_frames
 from mmdyn.registry import DATASETS
 
-_FRAME = re.compile(r"^(?P<clip>.+)_(?P<number>\d+)$")
+_FRAME = re.compile(r"^(?P<clip>.+)_f?(?P<number>\d+)$")
 
 
 @DATASETS.register_module()
-class CamVidVideoDataset(BaseSegDataset):
+class CamVidVideoDataset(VideoFrames, BaseSegDataset):
     """CamVid with 11 classes and void, each image with its clip and its place in it.
 
     The SegNet version: ``<split>/*.{png,jpg}`` beside ``<split>annot/*.png`` with the indices
     0 to 10 for the classes and 11 for void, which is ignored. ``video_id`` is the drive
-    (``0016E5``) and ``frame_id`` the number in the file's name, so a list of consecutive names is a clip.
+    (``0016E5``) and ``frame_id`` the number in the file's name, so a list of consecutive names is
+    a clip.
 
     Args:
         img_suffix (str): Ending of the images. Default '.png'.
@@ -48,11 +50,11 @@ class CamVidVideoDataset(BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         """Adds ``video_id`` and ``frame_id`` and maps void (11) to the ignored index."""
-        data = super().load_data_list()
-        for info in data:
-            stem = info["img_path"].rsplit("/", 1)[-1].rsplit(".", 1)[0]
+        frames = super().load_data_list()
+        for frame in frames:
+            stem = frame["img_path"].rsplit("/", 1)[-1].rsplit(".", 1)[0]
             match = _FRAME.match(stem)
-            info["video_id"] = match["clip"] if match else stem
-            info["frame_id"] = int(re.sub(r"\D", "", match["number"])) if match else 0
-            info["label_map"] = {**(info["label_map"] or {}), len(self.METAINFO["classes"]): 255}
-        return data
+            frame["video_id"] = match["clip"] if match else stem
+            frame["frame_id"] = int(match["number"]) if match else 0
+            frame["label_map"] = {**(frame["label_map"] or {}), len(self.METAINFO["classes"]): 255}
+        return count_frames(frames)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .street.labels import CLASSES, INSTANCE_CLASSES, LABEL_IDS
-from .street.scene import Scene
-from .street.sensor import expose
+from mmdyn.datasets.street.labels import CLASSES, INSTANCE_CLASSES, LABEL_IDS
+from mmdyn.datasets.street.scene import Scene
+from mmdyn.datasets.street.sensor import expose
 
 __all__ = ["CLASSES", "INSTANCE_CLASSES", "LABEL_IDS", "StreetClip", "StreetFrame", "StreetObject"]
 

@@ -11,9 +11,9 @@ from itertools import repeat
 import cv2
 import numpy as np
 
-from .coco_writer import CocoVideoWriter, run_lengths
-from .street.labels import INSTANCE_CLASSES, LABEL_IDS, PERSON
-from .street_clips import StreetClip, StreetFrame
+from mmdyn.datasets.coco_writer import CocoVideoWriter, run_lengths
+from mmdyn.datasets.street.labels import INSTANCE_CLASSES, LABEL_IDS, PERSON
+from mmdyn.datasets.street_clips import StreetClip, StreetFrame
 
 SMALLEST_OBJECT = 24  # pixels: what is smaller is in the class map, but not among the boxes
 

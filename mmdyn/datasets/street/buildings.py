@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import Camera
-from .ground import StreetPlan
-from .labels import BUILDING, VEGETATION, WALL
-from .light import SHADE, Light
-from .texture import Noise, box, hashed, mix, pulse, smooth
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera
+from mmdyn.datasets.street.ground import StreetPlan
+from mmdyn.datasets.street.labels import BUILDING, VEGETATION, WALL
+from mmdyn.datasets.street.light import SHADE, Light
+from mmdyn.datasets.street.texture import Noise, box, hashed, mix, pulse, smooth
 
 WALLS = {
     "brick": [(150, 88, 70), (128, 78, 64), (172, 122, 88), (140, 100, 84)],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import capsule, circle, turn_about_y
+from mmdyn.datasets.street.geometry import capsule, circle, turn_about_y
 
 SKINS = ((236, 196, 168), (222, 176, 146), (172, 122, 90), (120, 82, 60), (244, 208, 184))
 HAIRS = ((40, 30, 24), (86, 58, 34), (150, 112, 62), (24, 22, 24), (168, 160, 152))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import Camera, capsule, circle
-from .labels import FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN
-from .light import Light
-from .thing import Thing
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera, capsule, circle
+from mmdyn.datasets.street.labels import FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN
+from mmdyn.datasets.street.light import Light
+from mmdyn.datasets.street.thing import Thing
 
 METAL = np.array([118, 122, 126], np.float32)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import Camera, circle
-from .labels import ROAD, SIDEWALK, TERRAIN
-from .light import SHADE, Light
-from .texture import Noise, box, hashed, mix, pulse, smooth
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera, circle
+from mmdyn.datasets.street.labels import ROAD, SIDEWALK, TERRAIN
+from mmdyn.datasets.street.light import SHADE, Light
+from mmdyn.datasets.street.texture import Noise, box, hashed, mix, pulse, smooth
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .texture import mix
+from mmdyn.datasets.street.texture import mix
 
 SHADE = np.array([0.60, 0.63, 0.69], np.float32)  # what is left of a colour out of the sun
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .buildings import draw_row
-from .canvas import Canvas
-from .geometry import Camera
-from .ground import Ground, StreetPlan
-from .light import Light
-from .sky import Backdrop, Sky
-from .texture import Noise, smooth
-from .thing import Thing
-from .traffic import Actor, populate
+from mmdyn.datasets.street.buildings import draw_row
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera
+from mmdyn.datasets.street.ground import Ground, StreetPlan
+from mmdyn.datasets.street.light import Light
+from mmdyn.datasets.street.sky import Backdrop, Sky
+from mmdyn.datasets.street.texture import Noise, smooth
+from mmdyn.datasets.street.thing import Thing
+from mmdyn.datasets.street.traffic import Actor, populate
 
 EYE_HEIGHT = 1.45  # metres: a camera behind a windscreen
 

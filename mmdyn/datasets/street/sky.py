@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import Camera
-from .labels import BUILDING, SKY, VEGETATION
-from .light import Light
-from .texture import Noise, box, mix, smooth
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera
+from mmdyn.datasets.street.labels import BUILDING, SKY, VEGETATION
+from mmdyn.datasets.street.light import Light
+from mmdyn.datasets.street.texture import Noise, box, mix, smooth
 
 
 class Sky:

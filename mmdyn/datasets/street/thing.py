@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import Camera
-from .light import Light
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera
+from mmdyn.datasets.street.light import Light
 
 
 class Thing:

@@ -8,16 +8,16 @@ from itertools import count
 
 import numpy as np
 
-from .cyclists import Cyclist
-from .figures import TOPS, Look
-from .furniture import Lamp, Railing, Sign, TrafficLight
-from .ground import StreetPlan
-from .light import Light
-from .thing import Thing
-from .trees import Tree, TreeSprite
-from .vehicle_shapes import BUS_SHAPE, CAR_SHAPES, PAINTS, VAN
-from .vehicles import Vehicle
-from .walkers import Walker
+from mmdyn.datasets.street.cyclists import Cyclist
+from mmdyn.datasets.street.figures import TOPS, Look
+from mmdyn.datasets.street.furniture import Lamp, Railing, Sign, TrafficLight
+from mmdyn.datasets.street.ground import StreetPlan
+from mmdyn.datasets.street.light import Light
+from mmdyn.datasets.street.thing import Thing
+from mmdyn.datasets.street.trees import Tree, TreeSprite
+from mmdyn.datasets.street.vehicle_shapes import BUS_SHAPE, CAR_SHAPES, PAINTS, VAN
+from mmdyn.datasets.street.vehicles import Vehicle
+from mmdyn.datasets.street.walkers import Walker
 
 Actor = Callable[[float], Thing]  # seconds -> the thing as it is then
 
@@ -118,9 +118,9 @@ def _furniture(rng, plan, length, moving) -> list[Actor]:
                 actors.append(_still(Sign((side * (kerb + 0.15), 0.0, float(z)), kind)))
         for z in np.arange(4.0, length, 4.0):
             near = plan.crossing and plan.crossing[0] - 13 < z < plan.crossing[0] - 8
-            if near or (side < 0 and int(z / 40) % 3 == 2):
-                if _clear(plan, z, 4.0) and _clear(plan, z + 4, 4.0):
-                    actors.append(_still(Railing((side * (plan.road + 0.3), 0.0, float(z)))))
+            fenced = near or (side < 0 and int(z / 40) % 3 == 2)
+            if fenced and _clear(plan, z, 4.0) and _clear(plan, z + 4, 4.0):
+                actors.append(_still(Railing((side * (plan.road + 0.3), 0.0, float(z)))))
     if plan.crossing:
         start, end = plan.crossing
         state = 2 if moving else 0

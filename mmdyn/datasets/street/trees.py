@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import Camera
-from .labels import VEGETATION
-from .light import Light
-from .thing import Thing
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera
+from mmdyn.datasets.street.labels import VEGETATION
+from mmdyn.datasets.street.light import Light
+from mmdyn.datasets.street.thing import Thing
 
 SPRITE_HEIGHT = 512  # pixels of a whole tree
 

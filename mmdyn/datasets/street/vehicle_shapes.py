@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .labels import BUS, CAR, TRUCK
+from mmdyn.datasets.street.labels import BUS, CAR, TRUCK
 
 
 @dataclass(frozen=True)

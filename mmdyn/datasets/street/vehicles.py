@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas
-from .geometry import Camera, circle, outward, turn_about_y
-from .light import Light
-from .thing import Thing
-from .vehicle_shapes import VehicleShape
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.geometry import Camera, circle, outward, turn_about_y
+from mmdyn.datasets.street.light import Light
+from mmdyn.datasets.street.thing import Thing
+from mmdyn.datasets.street.vehicle_shapes import VehicleShape
 
 GLASS_SKY, GLASS_DARK = np.array([146, 164, 180]), np.array([30, 36, 44])
 TYRE, RIM = (26, 26, 28), (168, 170, 174)

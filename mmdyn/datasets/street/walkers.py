@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas
-from .figures import Figure, Look, faces_camera, paint_head
-from .geometry import Camera, circle
-from .labels import PERSON
-from .light import Light
-from .thing import Thing
+from mmdyn.datasets.street.canvas import Canvas
+from mmdyn.datasets.street.figures import Figure, Look, faces_camera, paint_head
+from mmdyn.datasets.street.geometry import Camera, circle
+from mmdyn.datasets.street.labels import PERSON
+from mmdyn.datasets.street.light import Light
+from mmdyn.datasets.street.thing import Thing
 
 
 @dataclass(frozen=True)
