@@ -1,0 +1,43 @@
+"""Who decides, per frame, which cells are executed. Knows torch only."""
+
+from .base import Policy
+from .baselines import (
+    AllPolicy,
+    FrameDifferencePolicy,
+    NonePolicy,
+    OraclePolicy,
+    RandomPolicy,
+)
+from .budget import BudgetController, select_cells
+from .checkpoint import build_policy, load_policy, save_policy
+from .information_gain import (
+    detection_gain,
+    information_gain,
+    instance_gain,
+    semseg_gain,
+)
+from .observation import Observation, TaskOutput
+from .painting import task_map
+from .reinforce import ReinforcePolicy
+
+__all__ = [
+    "AllPolicy",
+    "BudgetController",
+    "FrameDifferencePolicy",
+    "NonePolicy",
+    "Observation",
+    "OraclePolicy",
+    "Policy",
+    "RandomPolicy",
+    "ReinforcePolicy",
+    "TaskOutput",
+    "build_policy",
+    "detection_gain",
+    "information_gain",
+    "instance_gain",
+    "load_policy",
+    "save_policy",
+    "select_cells",
+    "semseg_gain",
+    "task_map",
+]

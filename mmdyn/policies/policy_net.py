@@ -1,0 +1,113 @@
+"""The network behind the learned policy: thumbnails in, one logit per cell out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import relative_change
+from .observation import Observation
+from .painting import TASK_CHANNELS, task_map
+
+_THUMBNAIL_CHANNELS = 9 + TASK_CHANNELS
+_CELL_CHANNELS = 3
+_SAMPLES = 8  # a side of a cell in the picture; finer thumbnails are reduced to it
+_REACH = 10.0  # the learned part of a logit stays within +-_REACH
+
+
+class Features(NamedTuple):
+    """An observation as the network reads it.
+
+    Args:
+        picture: (N, 12, h, w) this frame, the remembered one, their difference, the task map.
+        cells: (N, 3, GH, GW) log change, log age, executed in the frame before.
+        prior: (N, GH, GW) log of the frame difference policy's score.
+    """
+
+    picture: Tensor
+    cells: Tensor
+    prior: Tensor
+
+    @classmethod
+    def of(cls, obs: Observation, age_weight: float) -> Features:
+        """Reads an observation; all float32, in units of each frame's own contrast."""
+        now, before = (
+            torch.nan_to_num(x.float(), nan=0.0, posinf=0.0, neginf=0.0)
+            for x in (obs.thumbnail, obs.memory_thumbnail)
+        )
+        flat = now.flatten(1)
+        centre = flat.mean(1)[:, None, None, None]
+        contrast = flat.std(1).nan_to_num_(1.0).clamp_(min=1e-6)[:, None, None, None]
+        now, before = (now - centre) / contrast, (before - centre) / contrast
+        difference = (now - before).abs()
+        step = now.shape[-1] // obs.grid_size[1] // _SAMPLES
+        if step > 1:
+            # The maximum: a small object that moved must not drown in its surroundings.
+            difference = F.max_pool2d(difference, step, ceil_mode=True)
+            now, before = (F.avg_pool2d(x, step, ceil_mode=True) for x in (now, before))
+        size = tuple(now.shape[-2:])
+        tasks = torch.stack([task_map(task, size, device=now.device) for task in obs.task])
+        picture = torch.cat([now, before, difference, tasks.nan_to_num_(0.0)], dim=1)
+        prior = torch.log(relative_change(obs, age_weight) + 1e-6)
+        age = torch.log2(obs.age.float().clamp(1.0, 256.0)) / 4.0
+        cells = torch.stack([prior.clamp(min=-10.0) / 4.0 + 0.5, age, obs.last_grid.float()], dim=1)
+        return cls(picture, cells, prior)
+
+    def take(self, images: list[int]) -> Features:
+        """The features of some images of the batch."""
+        return Features(*(part[images] for part in self))
+
+
+class PolicyNet(nn.Module):
+    """Logits (N, GH, GW): a learned gain times the prior plus a learned correction.
+
+    The correction starts at zero, so that an untrained network ranks cells exactly like the frame
+    difference policy. Three small convolutions read the picture, at 1/8 of the image or coarser
+    (at most 21 MACs per image pixel at width 16), their average and maximum in each cell join the
+    cell maps, and a 3x3 convolution lets a cell see its neighbours. Any size of picture and grid
+    fits.
+    GroupNorm: no statistics are shared between the images of a batch or between frames.
+
+    Args:
+        width: Channels of the first convolution. Default 16.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        if width < 4 or width % 4:
+            raise ValueError(f"width must be a positive multiple of 4, got {width}.")
+        deep = 2 * width
+        self.look = nn.Sequential(
+            *_convolution(_THUMBNAIL_CHANNELS, width, stride=2),
+            *_convolution(width, deep, stride=2),
+            *_convolution(deep, deep, stride=1),
+        )
+        self.mix = nn.Sequential(
+            nn.Conv2d(2 * deep + _CELL_CHANNELS, deep, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(deep, deep, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.correct = nn.Conv2d(deep, 1, 1)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)
+        self.prior_gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, picture: Tensor, cells: Tensor, prior: Tensor) -> Tensor:
+        """See ``Features`` for the arguments; returns (N, GH, GW)."""
+        seen = self.look(picture)
+        grid = cells.shape[-2:]
+        pooled = [F.adaptive_avg_pool2d(seen, grid), F.adaptive_max_pool2d(seen, grid), cells]
+        correction = self.correct(self.mix(torch.cat(pooled, dim=1)))[:, 0]
+        return self.prior_gain * prior + _REACH * torch.tanh(correction / _REACH)
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        nn.GroupNorm(outputs // 4, outputs),
+        nn.ReLU(inplace=True),
+    ]
