@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -90,6 +90,15 @@ def run_stream(policy, frames: int, count: int, seed: int = 0) -> float:
         policy.learn(obs, cells, [output])
         caught, total = caught + float(gain[cells[0]].sum()), total + float(gain.sum())
     return caught / total
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small only wait for a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
