@@ -159,7 +159,7 @@ class Deferred:
 
         def run_taps(store: Tensor, index: Tensor) -> Tensor:
             rows = conv_taps(store, index, weight, bias, depthwise)
-            return rows.view(n, height, width, -1).permute(0, 3, 1, 2)
+            return rows.view(n, height, width, rows.shape[1]).permute(0, 3, 1, 2)
 
         return run_taps
 

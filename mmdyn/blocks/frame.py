@@ -99,6 +99,9 @@ class Frame:
         self.constants = constants or Constants()
         self.strict = strict
         self.dense_sites: dict[str, Site] = {}
+        self.macs: dict[str, float] = {}  # executed, by module path
+        self.dense_macs = 0.0
+        self.sparse_macs = 0.0  # what the dense network would do in modules that ran on blocks
         self._calls: Counter = Counter()
         self._readers: dict[int, list] = {}
 

@@ -1,6 +1,8 @@
 """Where a config line lands: registered model functions, hooks and optimizer wrappers."""
 
+from mmdyn.engine.hooks import BlockCopyHook
 from mmdyn.engine.memory_format import ChannelsLastHook
+from mmdyn.engine.models import BlockCopy
 from mmdyn.engine.optim import AutocastOptimWrapper
 
-__all__ = ["AutocastOptimWrapper", "ChannelsLastHook"]
+__all__ = ["AutocastOptimWrapper", "BlockCopy", "BlockCopyHook", "ChannelsLastHook"]

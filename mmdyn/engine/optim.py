@@ -6,8 +6,33 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.optim import OptimWrapper
+from torch import nn
 
 from mmdyn.registry import OPTIM_WRAPPERS
+
+
+class Float32Conv2d(nn.Conv2d):
+    """A convolution that stays float32 under autocast."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def keep_depthwise_float32(model: nn.Module) -> int:
+    """Keeps dilated depthwise convolutions out of bfloat16 on a CPU; returns how many.
+
+    oneDNN's bfloat16 gradient of their weights is wrong (seen with torch 2.13 on AVX-512 at
+    dilations 2 to 12: a relative error of 1, and infinities).
+    """
+    found = [
+        m
+        for m in model.modules()
+        if type(m) is nn.Conv2d and m.groups == m.in_channels > 1 and max(m.dilation) > 1
+    ]
+    for module in found:
+        module.__class__ = Float32Conv2d
+    return len(found)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -22,7 +47,9 @@ class AutocastOptimWrapper(OptimWrapper):
     """
 
     @contextmanager
-    def optim_context(self, model: torch.nn.Module):
+    def optim_context(self, model: nn.Module):
         device = next(model.parameters()).device.type
+        if device == "cpu":
+            keep_depthwise_float32(model)
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield

@@ -189,7 +189,9 @@ def _binary_in_place(func):
     def rule(x, *args, **kwargs):
         if not isinstance(x, BlockTensor):
             return Refusal("blocks written into a dense tensor")
-        if func in (T.add_, T.__iadd__) and not kwargs and _fold_residual(x, args[0], x):
+        if func in (T.add_, T.__iadd__) and not kwargs and _fold_residual(
+            x, args[0], x
+        ) is not None:
             return x
         if any(isinstance(a, PaddedBlockTensor) for a in args):
             return Refusal("explicit padding before it")

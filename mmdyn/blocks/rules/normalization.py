@@ -57,7 +57,7 @@ def frame_moments(x: BlockTensor, op: str, groups: int) -> tuple[Tensor, Tensor]
     """
 
     def moments(v: Tensor) -> Tensor:
-        v = wide(v).reshape(v.shape[0], groups, -1)
+        v = wide(v).reshape(v.shape[0], groups, x.channels // groups * v.shape[2] * v.shape[3])
         var, mean = torch.var_mean(v, 2, correction=0)
         return torch.cat([mean, var], 1)
 

@@ -82,7 +82,7 @@ def conv_taps(
             out.addcmul_(store.index_select(0, index[:, tap]), weight[tap])
         return out
     if count * taps * store.shape[1] <= 1 << 23:
-        rows = store.index_select(0, index.reshape(-1)).view(count, -1)
+        rows = store.index_select(0, index.reshape(-1)).view(count, taps * store.shape[1])
         flat = weight.reshape(-1, weight.shape[2])
         return rows @ flat if bias is None else torch.addmm(bias, rows, flat)
     out = store.new_zeros((count, weight.shape[2])) if bias is None else bias.repeat(count, 1)

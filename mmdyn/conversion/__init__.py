@@ -1,0 +1,21 @@
+"""Stock model to dynamic model and back, with a report of what changed."""
+
+from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.conversion.convert import (
+    convert_model,
+    is_converted,
+    reset,
+    restore_model,
+    runtime_of,
+)
+from mmdyn.conversion.report import ConversionReport
+
+__all__ = [
+    "BlockCopyConfig",
+    "ConversionReport",
+    "convert_model",
+    "is_converted",
+    "reset",
+    "restore_model",
+    "runtime_of",
+]

@@ -1,0 +1,71 @@
+"""What a user can say about each method; the config line spells the same fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+
+@dataclass(frozen=True)
+class BlockCopyConfig:
+    """BlockCopy: blocks of a video frame that did not change are copied from the frame before.
+
+    Args:
+        budget: Share of the blocks executed, 0 to 1, over a clip, first frame included.
+        block_size: Side of a block in image pixels, an int or (height, width); 'auto' chooses for
+            each image size the sides near 128 that need the least padding.
+        policy: Name in the registry POLICIES ('reinforce', 'frame_difference', 'random', 'all',
+            'none', 'oracle'), or a dict with ``type`` and arguments.
+        learning: The policy learns while it runs; False for deterministic evaluation.
+        max_age: Frames after which a copied block is executed again.
+        scene_cut: Change of the whole image, in units of its contrast, that starts a new clip.
+        refresh: Change of the blocks left to copy, in the same unit, that runs the whole frame;
+            None never does.
+        max_streams: Streams remembered at once.
+        clip_id: Name in the registry CLIP_IDS, or a function from an image's path to its clip and frame; used where
+            the data carry no ``video_id``.
+        strict: Raise where the network calls a function that has no block rule.
+    """
+
+    budget: float = 0.5
+    block_size: int | tuple[int, int] | str = 128
+    policy: str | dict = "reinforce"
+    learning: bool = True
+    max_age: int = 32
+    scene_cut: float = 0.75
+    refresh: float | None = 0.5
+    max_streams: int = 16
+    clip_id: str | Callable = "auto"
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.budget <= 1.0:
+            raise ValueError(f"budget must be a share from 0 to 1, got {self.budget}")
+        if self.block_size != "auto":
+            sides = self.sides
+            if any(not isinstance(s, int) or s < 8 for s in sides):
+                raise ValueError(
+                    f"block_size must be an int >= 8, a pair of them or 'auto', got {self.block_size}"
+                )
+        if self.max_age < 1 or self.max_streams < 1:
+            raise ValueError(
+                f"max_age and max_streams must be at least 1, got {self.max_age}, {self.max_streams}"
+            )
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of a block; not for 'auto'."""
+        size = self.block_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def blocks_for(self, height: int, width: int) -> tuple[int, int]:
+        """The block's height and width for an image of this size."""
+        if self.block_size == "auto":
+            return _best_side(height), _best_side(width)
+        return self.sides
+
+
+def _best_side(length: int) -> int:
+    """The side among multiples of 32 near 128 that pads least, the nearest to 128 among equals."""
+    sides = [s for s in range(64, 225, 32)]
+    return min(sides, key=lambda s: (-(-length // s) * s, abs(s - 128)))

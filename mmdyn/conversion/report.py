@@ -1,0 +1,89 @@
+"""What a conversion did: shown to the user, asserted by tools."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from mmdyn.blocks.frame import Frame, Site
+
+
+@dataclass
+class ConversionReport:
+    """What will run on blocks and what on the dense frame.
+
+    Attributes:
+        model: Name of the converted class.
+        method: What it was converted to.
+        modules: Modules watched.
+        sparse_mac_share: Share of the trial's multiply-accumulates that ran on blocks; None
+            before a frame was seen.
+        dense: Places that turn the blocks dense, and why.
+        note: Why there was no trial, if there was none.
+    """
+
+    model: str
+    method: str
+    modules: int
+    sparse_mac_share: float | None = None
+    dense: list[Site] = field(default_factory=list)
+    note: str = ""
+
+    def read(self, frame: Frame) -> "ConversionReport":
+        """Takes over what a frame showed; returns self."""
+        self.dense = list(frame.dense_sites.values())
+        self.sparse_mac_share = frame.sparse_macs / frame.dense_macs if frame.dense_macs else None
+        return self
+
+    def __str__(self) -> str:
+        from rich.console import Console
+        from rich.table import Table
+
+        share = self.sparse_mac_share
+        title = f"{self.model}: {self.method}, {self.modules} modules watched"
+        title += self.note and f"; {self.note}"
+        if share is not None:
+            title += f"; {share:.1%} of the MACs run on blocks"
+        out = io.StringIO()
+        console = Console(file=out, width=110)
+        console.print(title)
+        if self.dense:
+            table = Table("runs on the dense frame", "function", "because")
+            for site in self.dense:
+                table.add_row(site.path or "(model)", site.op, site.reason)
+            console.print(table)
+        elif share is not None:
+            console.print("nothing turns dense before the outputs")
+        return out.getvalue().rstrip()
+
+
+def inspect(model: nn.Module, runtime, trial: bool = True) -> ConversionReport:
+    """Runs one frame of noise through a converted model, to see where it turns dense.
+
+    A network that does not take the trial's input is reported without it.
+    """
+    report = ConversionReport(
+        type(model).__name__, "BlockCopy", sum(1 for _ in model.modules()) - 1
+    )
+    if not trial:
+        return report
+    modes = {module: module.training for module in model.modules()}
+    rng = torch.get_rng_state()
+    try:
+        for module in modes:
+            module.training = False
+        args, kwargs = runtime.host.example(model, runtime.config.blocks_for(256, 256))
+        model(*args, **kwargs)
+        report.read(runtime.last_frame)
+    except Exception as error:  # noqa: BLE001 - a trial must not cost the user the conversion
+        report.note = f"no trial frame ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        torch.set_rng_state(rng)
+        runtime.reset()
+        runtime.forget_geometry()
+    return report

@@ -1,0 +1,235 @@
+"""BlockCopy at work: one call of a converted network is one frame of each image's stream."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmdyn.blocks import BlockGrid, Constants, Frame, Level, StaleMemoryError, Tracker, split
+from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.conversion.hosts import Call, Host
+from mmdyn.policies import BudgetController, Observation, Policy, select_cells
+from mmdyn.video import FeatureMemory, StreamState, StreamTable
+from mmdyn.video.clip_id import build_clip_id
+
+logger = logging.getLogger(__name__)
+
+
+class BlockCopyRuntime:
+    """Everything that a converted model keeps besides its weights.
+
+    Args:
+        config: The user's choices.
+        host: How this network takes images.
+        policy: Decides which blocks run.
+    """
+
+    def __init__(self, config: BlockCopyConfig, host: Host, policy: Policy) -> None:
+        self.config, self.host, self.policy = config, host, policy
+        self.tracker = Tracker()
+        self.constants = Constants()
+        self.memory = FeatureMemory()
+        self.streams = StreamTable(config.max_streams)
+        self.clip_id = build_clip_id(config.clip_id)
+        self.last_frame: Frame | None = None
+        self.stats: dict[str, Any] = {}
+        self._geometry: tuple | None = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "last_frame": None}
+
+    def reset(self, stream=None) -> None:
+        """Forgets one stream or all; the next frame runs all cells."""
+        self.streams.drop(stream)
+        if stream is None:
+            self.memory.clear()
+
+    def forget_geometry(self) -> None:
+        """Makes the next frame the first, of whatever size."""
+        self._geometry = None
+
+    @torch.no_grad()
+    def run(self, forward: Callable, args: tuple, kwargs: dict) -> Any:
+        """One frame: decide, execute, remember, learn."""
+        started = time.perf_counter()
+        call = self.host.call(args, kwargs)
+        image, block = self._pad(call.image)
+        states = self._states(call, image, block)
+        thumbnail = _thumbnail(image, block)
+        if not bool(torch.isfinite(thumbnail).all()):
+            raise ValueError(
+                "the frame holds NaN or infinite pixels; drop it and go on with the next one "
+                "(the stream's memory is as it was)"
+            )
+        obs = self._observe(image, thumbnail, states, block)
+        first = [state.frames == 0 for state in states]
+        if self.policy.needs_oracle:
+            outputs = self._execute(forward, call, image, self._full(obs, block, None))[0]
+            obs.oracle = self.host.tasks(call, outputs, tuple(image.shape[2:]))
+        executed = self._decide(obs, states)
+        decided = time.perf_counter()
+        slots = [state.slot for state in states]
+        grid = BlockGrid(executed.to(torch.uint8), block, slots)
+        outputs, frame = self._guarded(forward, call, image, grid)
+        ran = time.perf_counter()
+        executed = frame.grid.levels != Level.COPIED
+        self._remember(call, outputs, obs, states, executed)
+        self._note(frame, executed, first, started, decided, ran)
+        self.host.attach(outputs, self.stats)
+        return outputs
+
+    def _pad(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        if image.dim() != 4 or 0 in image.shape or not image.is_floating_point():
+            raise ValueError(
+                f"expected a floating-point image batch (N, C, H, W) that is not empty, got "
+                f"{image.dtype} {tuple(image.shape)}"
+            )
+        height, width = image.shape[2:]
+        block = self.config.blocks_for(height, width)
+        pads = (-height % block[0], -width % block[1])
+        return (F.pad(image, (0, pads[1], 0, pads[0])) if any(pads) else image), block
+
+    def _states(self, call: Call, image: Tensor, block) -> list[StreamState]:
+        geometry = (tuple(image.shape[1:]), block, image.dtype, image.device)
+        if geometry != self._geometry:
+            if self._geometry is not None:
+                logger.info("frame size changed to %s: streams start anew", tuple(image.shape[2:]))
+            self.reset()
+            self._geometry = geometry
+        named = self.host.streams(call, self.clip_id)
+        states = self.streams.states_of([stream for stream, _ in named])
+        for state, (_, number) in zip(states, named):
+            if state.controller is None:
+                state.controller = BudgetController(self.config.budget)
+            if number is not None and state.frame is not None and number <= state.frame:
+                state.reset()
+            state.frame = number
+        return states
+
+    def _observe(self, image, thumbnail, states, block) -> Observation:
+        size = (image.shape[2] // block[0], image.shape[3] // block[1])
+        device = image.device
+        for state in states:
+            if state.frames == 0:
+                state.age = torch.zeros(size, dtype=torch.int64, device=device)
+                state.last_grid = torch.zeros(size, dtype=torch.bool, device=device)
+        remembered = torch.stack(
+            [t if s.thumbnail is None else s.thumbnail for s, t in zip(states, thumbnail)]
+        )
+        change = F.adaptive_avg_pool2d((thumbnail - remembered).abs().mean(1), size)
+        contrast = thumbnail.flatten(1).std(1).clamp(min=1e-6)
+        relative = (change.mean((1, 2)) / contrast).tolist()
+        for state, moved in zip(states, relative):
+            if state.frames and moved > self.config.scene_cut:
+                state.frames = 0
+        return Observation(
+            image=image, grid_size=size, change=change, thumbnail=thumbnail,
+            memory_thumbnail=remembered,
+            age=torch.stack([s.age for s in states]),
+            last_grid=torch.stack([s.last_grid for s in states]),
+            task=[s.task for s in states],
+        )  # fmt: skip
+
+    def _decide(self, obs: Observation, states: list[StreamState]) -> Tensor:
+        """(N, GH, GW) bool: the cells to run."""
+        total = obs.grid_size[0] * obs.grid_size[1]
+        first = torch.tensor([s.frames == 0 for s in states], device=obs.image.device)
+        fixed = self.policy.fixed_share
+        if fixed is not None:
+            chosen = torch.full_like(obs.last_grid, fixed >= 1.0)
+            return chosen | first[:, None, None]
+        if bool(first.all()):
+            return torch.ones_like(obs.last_grid)
+        old = obs.age >= self._age_limits(total, obs.grid_size, obs.image.device)
+        forced = old.flatten(1).sum(1).tolist()
+        counts = [s.controller.cells(total, n) for s, n in zip(states, forced)]
+        chosen = select_cells(self.policy.scores(obs), counts, old) | first[:, None, None]
+        if self.config.refresh is not None:
+            left = torch.where(chosen, 0.0, obs.change).flatten(1).sum(1)
+            left = left / (~chosen).flatten(1).sum(1).clamp(min=1)
+            contrast = obs.thumbnail.flatten(1).std(1).clamp(min=1e-6)
+            chosen = chosen | (left / contrast > self.config.refresh)[:, None, None]
+        return chosen
+
+    def _age_limits(self, total: int, size, device) -> Tensor:
+        """Ages at which cells must run: `max_age` at most, spread so that they do not fall due at once."""
+        spread = torch.arange(total, device=device).view(size) * 7919 % max(
+            self.config.max_age // 2, 1
+        )
+        return self.config.max_age - spread
+
+    def _full(self, obs: Observation, block, slots) -> BlockGrid:
+        return BlockGrid.filled(
+            Level.FULL, obs.image.shape[0], obs.grid_size, block, device=obs.image.device, slots=slots
+        )
+
+    def _guarded(self, forward, call: Call, image: Tensor, grid: BlockGrid):
+        """Executes the grid; a frame whose memory does not hold runs all cells instead."""
+        self.memory.begin(grid)
+        try:
+            return self._execute(forward, call, image, grid, self.memory)
+        except StaleMemoryError as error:
+            logger.info("%s; running the whole frame", error)
+        full = BlockGrid.filled(
+            Level.FULL, grid.num_images, grid.size, grid.block_size,
+            device=grid.device, slots=grid.slots,
+        )  # fmt: skip
+        self.memory.begin(full)
+        return self._execute(forward, call, image, full, self.memory)
+
+    def _execute(self, forward, call: Call, image: Tensor, grid: BlockGrid, memory=None):
+        frame = Frame(grid, memory, self.tracker, self.constants, self.config.strict)
+        args, kwargs = call.with_image(split(frame, image, grid.block_size))
+        size = tuple(image.shape[2:])
+        self.tracker.frame, self.tracker.stack = frame, []
+        try:
+            with self.host.padded(call, size):
+                outputs = self.host.finish(call, forward(*args, **kwargs), size)
+        finally:
+            self.tracker.frame = None
+        return outputs, frame
+
+    def _remember(self, call: Call, outputs, obs: Observation, states, executed: Tensor) -> None:
+        size = tuple(obs.image.shape[2:])
+        tasks = self.host.tasks(call, outputs, size) if self.policy.needs_task else None
+        if tasks is not None and self.policy.learning and all(t is not None for t in tasks):
+            logs = self.policy.learn(obs, executed, tasks)
+            self.stats = {f"policy_{name}": value for name, value in logs.items()}
+        else:
+            self.stats = {}
+        total = executed[0].numel()
+        for i, state in enumerate(states):
+            ran = executed[i]
+            where = F.interpolate(
+                ran[None, None].float(), obs.thumbnail.shape[2:], mode="nearest"
+            )[0]
+            state.thumbnail = torch.where(where > 0, obs.thumbnail[i], obs.memory_thumbnail[i])
+            state.age = torch.where(ran, 1, state.age + 1)
+            state.last_grid = ran
+            state.task = None if tasks is None else tasks[i]
+            state.frames += 1
+            state.controller.observe(int(ran.sum()), total)
+
+    def _note(self, frame, executed, first, started, decided, ran) -> None:
+        self.last_frame = frame
+        now = time.perf_counter()
+        self.stats.update(
+            executed_share=float(executed.float().mean()),
+            gmacs=sum(frame.macs.values()) / 1e9,
+            dense_gmacs=frame.dense_macs / 1e9,
+            ms=(now - started) * 1e3,
+            policy_ms=(decided - started + now - ran) * 1e3,
+            first_frame=any(first),
+            state_mb=self.memory.nbytes / 2**20,
+        )
+
+
+def _thumbnail(image: Tensor, block: tuple[int, int]) -> Tensor:
+    """(N, C, h, w) float32: the image at 1/8, or at the finest 1/4, 1/2, 1/1 that blocks follow."""
+    factor = next(f for f in (8, 4, 2, 1) if block[0] % f == 0 and block[1] % f == 0)
+    return F.avg_pool2d(image.float(), factor) if factor > 1 else image.float()

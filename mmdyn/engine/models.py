@@ -1,0 +1,46 @@
+"""The one line: model functions that build a stock model and convert it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from mmengine.model import BaseModel
+
+from mmdyn.conversion import BlockCopyConfig, convert_model
+from mmdyn.registry import MODELS
+
+
+@MODELS.register_module()
+def BlockCopy(host: str, **kwargs) -> BaseModel:  # noqa: N802 - the name in the config
+    """Builds a stock model and makes it copy the blocks of a video frame that did not change.
+
+    ``model = dict(type='mmdyn.BlockCopy', host='MaskRCNN', budget=0.3)`` over a stock config.
+
+    Args:
+        host (str): Type of the stock model, looked up in the default scope.
+        **kwargs: Fields of ``mmdyn.BlockCopyConfig`` (budget, block_size, policy, learning,
+            max_age, scene_cut, refresh, max_streams, clip_id, strict), and the host's own arguments.
+
+    Returns:
+        The host, converted in place: its class is a subclass of the stock one and its
+        ``state_dict`` has the stock keys.
+    """
+    names = [f.name for f in fields(BlockCopyConfig)]
+    options = {name: kwargs.pop(name) for name in names if name in kwargs}
+    if isinstance(options.get("block_size"), list):
+        options["block_size"] = tuple(options["block_size"])
+    model = build_host(host, kwargs, "BlockCopy")
+    convert_model(model, BlockCopyConfig(**options), trial=False)
+    return model
+
+
+def build_host(host: str, arguments: dict, method: str) -> BaseModel:
+    """The stock model of a config line; a name that nobody knows is refused with the remedy."""
+    with MODELS.switch_scope_and_registry(None) as registry:
+        known = isinstance(host, str) and registry.get(host) is not None
+    if not known:
+        raise ValueError(
+            f"mmdyn.{method}: unknown host {host!r} in scope '{registry.scope}'; give the type of the "
+            f"stock model, as in model=dict(type='mmdyn.{method}', host='MaskRCNN')"
+        )
+    return MODELS.build(dict(type=host, **arguments))

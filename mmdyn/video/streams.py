@@ -1,0 +1,130 @@
+"""Streams: whose frame this is, and what is known of it besides features."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Hashable
+
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class StreamState:
+    """One stream between two frames.
+
+    Attributes:
+        slot: Its place in the feature memory.
+        frame: Number of the last frame, where the data name one.
+        frames: Frames seen since the last reset; 0 asks for a full frame.
+        age: (GH, GW) int64, frames since each cell ran.
+        last_grid: (GH, GW) bool, cells of the last frame.
+        thumbnail: (3, h, w) small image of the pixels last executed.
+        task: The last output, for the policy.
+        controller: Keeps the budget.
+    """
+
+    slot: int
+    frame: int | None = None
+    frames: int = 0
+    age: Tensor | None = None
+    last_grid: Tensor | None = None
+    thumbnail: Tensor | None = None
+    task: Any = None
+    controller: Any = None
+
+    def reset(self) -> None:
+        """Forgets the clip: the next frame runs all cells."""
+        self.frame, self.frames = None, 0
+        self.age = self.last_grid = self.thumbnail = self.task = None
+        if self.controller is not None:
+            self.controller.reset()
+
+
+class StreamTable:
+    """Gives every stream its state and a memory slot.
+
+    A stream that takes the place in the batch of one that is gone (the next clip of a test set) inherits its slot.
+    One that comes back after its slot was taken is interleaved with others: from then on slots
+    are added, up to `max_streams`, after which the stream idle longest gives up its own.
+
+    Args:
+        max_streams: Slots at most.
+    """
+
+    def __init__(self, max_streams: int = 16) -> None:
+        self.max_streams = max_streams
+        self.states: OrderedDict[Hashable, StreamState] = OrderedDict()
+        self._last_batch: list[Hashable] = []
+        self._evicted: OrderedDict[Hashable, None] = OrderedDict()
+
+    def __deepcopy__(self, memo) -> "StreamTable":
+        return StreamTable(self.max_streams)
+
+    def __reduce__(self):
+        return StreamTable, (self.max_streams,)
+
+    def states_of(self, ids: list[Hashable]) -> list[StreamState]:
+        """The states of a batch's streams, made or reset where they are new.
+
+        Raises:
+            ValueError: If a stream has two frames in the batch, or the batch exceeds `max_streams`.
+        """
+        if len(set(ids)) != len(ids):
+            raise ValueError(
+                f"a batch holds two frames of one stream ({ids}): frames of a clip must come one "
+                "after the other; use batch size 1, or one stream an image"
+            )
+        if len(ids) > self.max_streams:
+            raise ValueError(
+                f"a batch of {len(ids)} streams, but max_streams={self.max_streams}: raise it"
+            )
+        states = [self._state(ids, position) for position in range(len(ids))]
+        self._last_batch = list(ids)
+        return states
+
+    def _state(self, ids: list[Hashable], position: int) -> StreamState:
+        stream = ids[position]
+        if stream not in self.states:
+            self.states[stream] = StreamState(self._free_slot(ids, position))
+        self.states.move_to_end(stream)
+        return self.states[stream]
+
+    def _free_slot(self, ids: list[Hashable], position: int) -> int:
+        used = {state.slot for state in self.states.values()}
+        free = [slot for slot in range(self.max_streams) if slot not in used]
+        if ids[position] in self._evicted and free:
+            logger.info("stream %s came back: %d streams at once", ids[position], len(used) + 1)
+            return free[0]
+        gone = self._last_batch[position] if position < len(self._last_batch) else None
+        if gone in self.states and gone not in ids:
+            return self._evict(gone)
+        if free:
+            return free[0]
+        idle = next(stream for stream in self.states if stream not in ids)
+        logger.warning(
+            "more than max_streams=%d streams at once: '%s' lost its memory and will run a full "
+            "frame; raise max_streams", self.max_streams, idle,
+        )  # fmt: skip
+        return self._evict(idle)
+
+    def _evict(self, stream: Hashable) -> int:
+        self._evicted[stream] = None
+        while len(self._evicted) > 4 * self.max_streams:
+            self._evicted.popitem(last=False)
+        return self.states.pop(stream).slot
+
+    def drop(self, stream: Hashable | None = None) -> None:
+        """Forgets one stream, or all."""
+        if stream is None:
+            self.states.clear()
+            self._evicted.clear()
+            self._last_batch = []
+        elif stream in self.states:
+            self.states[stream].reset()
+        else:
+            known = ", ".join(map(str, self.states)) or "none"
+            raise KeyError(f"no stream '{stream}'; known: {known}")
