@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -112,7 +114,7 @@ def _segmentation_map(task: TaskOutput, size: tuple[int, int]) -> Tensor:
     log_p = logits.log_softmax(0).clamp_(min=-50.0)
     p = log_p.exp()
     top, label = p.max(0)
-    entropy = -(p * log_p).sum(0) / torch.log(torch.tensor(float(len(p))))
+    entropy = -(p * log_p).sum(0) / math.log(len(p))
     border = torch.zeros_like(top)
     down = (label[1:] != label[:-1]).float()
     right = (label[:, 1:] != label[:, :-1]).float()

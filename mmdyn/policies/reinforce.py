@@ -62,7 +62,7 @@ class ReinforcePolicy(Policy):
         lr (float): Learning rate of the policy's own AdamW. Default 2e-3.
         weight_decay (float): Default 1e-4.
         interval (int): Frames per gradient step; no graph is built on the others. Default 2.
-        temperature (float): Scale of the exploration against the logits. Default 0.7.
+        temperature (float): Scale of the exploration against the logits. Default 0.6.
         entropy (float): Weight of the entropy bonus. Default 0.01.
         clip (float): Largest advantage, in standard deviations. Default 3.0.
         prior_draws (float): See above. Default 4.0.
@@ -83,7 +83,7 @@ class ReinforcePolicy(Policy):
         lr: float = 2e-3,
         weight_decay: float = 1e-4,
         interval: int = 2,
-        temperature: float = 0.7,
+        temperature: float = 0.6,
         entropy: float = 0.01,
         clip: float = 3.0,
         prior_draws: float = 4.0,

