@@ -1,0 +1,194 @@
+"""Times a stock network dense and with BlockCopy, on the clock and against the best dense baseline.
+
+    python tools/benchmark.py CONFIG [--shape 1024 2048] [--active 0.3] [--policy random]
+        [--dtype fp32] [--block-size 128] [--json OUT.json]
+
+Baselines: eager channels-last; batch norm folded and weights prepacked; torch.compile with freezing. All share
+threads and allocator. Samples are interleaved; one taken while other processes used the CPU is taken again.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import time
+
+import psutil
+import torch
+from benchmark_models import baselines, dense_core, load_model, moving_frames
+from rich.console import Console
+from rich.table import Table
+
+import mmdyn
+from mmdyn.conversion import runtime_of
+from mmdyn.ops.allocator import keep_freed_memory
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FOREIGN_LIMIT = 0.06  # share of the machine that other processes may use during a sample
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="a stock mmdet or mmseg config, a path or mmdet::…")
+    parser.add_argument("--shape", type=int, nargs="+", default=[1024, 2048], help="H W or N C H W")
+    parser.add_argument("--active", type=float, nargs="+", default=[0.3], help="shares executed")
+    parser.add_argument("--block-size", nargs="+", default=["128"], help="side, height width, or auto")
+    parser.add_argument("--policy", default="random", help="name of a policy (default random)")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=True))
+    parser.add_argument("--repeats", type=int, default=5, help="interleaved samples (default 5)")
+    parser.add_argument("--skip", nargs="*", default=[], help="baselines to leave out")
+    parser.add_argument("--retries", type=int, default=5, help="times a disturbed sample is retaken")
+    parser.add_argument("--json", help="file for the results")
+    return parser.parse_args()
+
+
+def block_size(words: list[str]):
+    if words == ["auto"]:
+        return "auto"
+    sides = tuple(int(word) for word in words)
+    return sides[0] if len(sides) == 1 else sides
+
+
+class FixedCount:
+    """Stands in for the budget's controller: every frame runs the same number of cells."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def cells(self, total: int, forced: int = 0) -> int:
+        return max(round(self.share * total), 1)
+
+    def observe(self, executed: int, total: int) -> None:
+        """Nothing to balance."""
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+
+class Clock:
+    """Times calls; knows how much of the machine somebody else used meanwhile."""
+
+    def __init__(self, device: str, retries: int) -> None:
+        self.device, self.retries, self.disturbed = device, retries, 0
+
+    def sample(self, call) -> float:
+        """Milliseconds of one call."""
+        for attempt in range(self.retries + 1):
+            busy, own = _cpu_times()
+            started = time.perf_counter()
+            call()
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+            elapsed = time.perf_counter() - started
+            busy_after, own_after = _cpu_times()
+            foreign = (busy_after - busy - own_after + own) / (elapsed * psutil.cpu_count())
+            if foreign <= FOREIGN_LIMIT:
+                break
+            if attempt == self.retries:
+                self.disturbed += 1
+        return elapsed * 1e3
+
+
+def _cpu_times() -> tuple[float, float]:
+    """Seconds of CPU used by the machine and by this process."""
+    times = psutil.cpu_times()
+    own = psutil.Process().cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0), own.user + own.system
+
+
+def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
+    """One row: dense and sparse, interleaved."""
+    dtype, device = DTYPES[args.dtype], args.device
+    core = dense_core(load_model(args.config)).to(device, dtype)
+    core = core.to(memory_format=torch.channels_last).eval()
+    shape = args.shape if len(args.shape) == 4 else [1, 3, *args.shape]
+    frames = moving_frames(shape, dtype, device)
+    dense = baselines(core, frames[0], args.skip)
+    size = block_size(args.block_size)
+    started = time.perf_counter()
+    config = mmdyn.BlockCopyConfig(
+        budget=active, block_size=size, policy=args.policy, scene_cut=1e9, refresh=None,
+        max_age=10**6,
+    )  # fmt: skip
+    mmdyn.convert_model(core, config, trial=False)
+    conversion_ms = (time.perf_counter() - started) * 1e3
+    with torch.no_grad():
+        check = float((first_output(core(frames[0])) - first_output(dense["eager"](frames[0]))).abs().max())
+        first_ms = runtime_of(core).stats["ms"]
+    for state in runtime_of(core).streams.states.values():
+        state.controller = FixedCount(active)
+    times: dict[str, list[float]] = {name: [] for name in [*dense, "sparse"]}
+    policy, shares = [], []
+    with torch.no_grad():
+        for name, call in dense.items():
+            call(frames[0])
+        for i in range(2):
+            core(frames[i])
+        for repeat in range(args.repeats):
+            frame = frames[repeat % len(frames)]
+            for name, call in dense.items():
+                times[name].append(clock.sample(lambda c=call: c(frame)))
+            times["sparse"].append(clock.sample(lambda: core(frame)))
+            policy.append(runtime_of(core).stats["policy_ms"])
+            shares.append(runtime_of(core).stats["executed_share"])
+    dense_ms = {name: statistics.median(times[name]) for name in dense}
+    sparse_ms, share = statistics.median(times["sparse"]), statistics.mean(shares)
+    speedup = min(dense_ms.values()) / sparse_ms
+    stats = runtime_of(core).stats
+    return dict(
+        active=share, dense_ms=dense_ms, sparse_ms=sparse_ms, policy_ms=statistics.median(policy),
+        speedup=speedup, ideal=1 / share if share else None, frac=speedup * share,
+        first_frame_ms=first_ms, conversion_ms=conversion_ms, state_mb=stats["state_mb"],
+        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        max_abs_difference_all=check, gmacs=stats["gmacs"], dense_gmacs=stats["dense_gmacs"],
+        samples_ms=times, config=args.config, shape=shape, block_size=size, policy=args.policy,
+        dtype=args.dtype, device=device, threads=torch.get_num_threads(),
+        disturbed_samples=clock.disturbed, torch=torch.__version__,
+    )  # fmt: skip
+
+
+def first_output(out) -> torch.Tensor:
+    while isinstance(out, (tuple, list)):
+        out = out[0]
+    return out.float()
+
+
+def show(rows: list[dict], allocator: bool) -> None:
+    names = list(rows[0]["dense_ms"])
+    head = ["executed", *(f"{n} ms" for n in names), "sparse ms", "policy ms", "first ms"]
+    table = Table(*head, "speed-up", "ideal", "of ideal", "state MB", "RSS MB")
+    for row in rows:
+        table.add_row(
+            f"{row['active']:.1%}", *(f"{row['dense_ms'][n]:.1f}" for n in names),
+            f"{row['sparse_ms']:.1f}", f"{row['policy_ms']:.1f}", f"{row['first_frame_ms']:.0f}",
+            f"{row['speedup']:.2f}x", f"{row['ideal']:.2f}x", f"{row['frac']:.2f}",
+            f"{row['state_mb']:.0f}", f"{row['peak_rss_mb']:.0f}",
+        )  # fmt: skip
+    console = Console(width=150)
+    console.print(table)
+    row = rows[-1]
+    console.print(
+        f"{row['config']}, {row['shape']}, {row['dtype']}, {row['device']}, {row['threads']} threads, "
+        f"torch {row['torch']}, freed memory kept: {allocator}; largest difference to dense with all "
+        f"blocks executed {row['max_abs_difference_all']:.1e}; "
+        f"{row['disturbed_samples']} samples were disturbed by other processes"
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    allocator = keep_freed_memory()
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    clock = Clock(args.device, args.retries)
+    rows = [measure(args, active, clock) for active in args.active]
+    show(rows, allocator)
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(rows if len(rows) > 1 else rows[0], file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
