@@ -19,11 +19,16 @@ class CocoVideoDataset(VideoFrames, CocoDataset):
     labelled frames are kept.
 
     Args:
+        data_prefix (dict | None): Folder of the images as ``img``; None for ``data_root`` itself.
+            Default None.
         **kwargs: See ``mmdet.datasets.CocoDataset``.
 
     Raises:
         KeyError: If an image has no ``video_id`` or ``frame_id``.
     """
+
+    def __init__(self, *args, data_prefix: dict | None = None, **kwargs) -> None:
+        super().__init__(*args, data_prefix=data_prefix or dict(img=""), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """The frames, sorted, each with the length of its video."""

@@ -28,6 +28,7 @@ class FrameReader:
         if not os.path.isfile(self.path):
             raise FileNotFoundError(f"video {self.path} is missing; check the path.")
         self._capture, self._process, self._next = None, -1, 0
+        self._inherited: list[cv2.VideoCapture] = []
         capture = self._open()
         self.fps = float(capture.get(cv2.CAP_PROP_FPS)) or 25.0
         self.size = (
@@ -37,6 +38,7 @@ class FrameReader:
         self._length = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if self._length <= 0:
             self._length = self._count()
+        self._close()
 
     def __len__(self) -> int:
         """Frames, as the file's header says; counted where it says nothing."""
@@ -60,11 +62,10 @@ class FrameReader:
         return image
 
     def __getstate__(self) -> dict:
-        return {**vars(self), "_capture": None, "_process": -1, "_next": 0}
+        return {**vars(self), "_capture": None, "_process": -1, "_next": 0, "_inherited": []}
 
     def _open(self) -> cv2.VideoCapture:
-        if self._capture is not None:
-            self._capture.release()
+        self._close()
         self._capture, self._process, self._next = cv2.VideoCapture(self.path), os.getpid(), 0
         if not self._capture.isOpened():
             raise OSError(
@@ -73,11 +74,18 @@ class FrameReader:
             )
         return self._capture
 
+    def _close(self) -> None:
+        if self._capture is not None and self._process == os.getpid():
+            self._capture.release()
+        elif self._capture is not None:
+            # Opened before a fork: releasing it would wait for threads this process has not got.
+            self._inherited.append(self._capture)
+        self._capture, self._process = None, -1
+
     def _count(self) -> int:
         frames = 0
         while self._capture.grab():
             frames += 1
-        self._open()
         return frames
 
 

@@ -75,7 +75,8 @@ def mot_to_coco(
             of the images (frame k of the file is frame k of the labels, from 1).
         json_path (str): The json to write. Ignored boxes are crowds in it, which COCO's metric
             neither rewards nor punishes.
-        image_root (str): Folder that the json's file names are relative to (``data_prefix``).
+        image_root (str): Folder that the json's file names are relative to (``data_prefix``);
+            images outside it are named in full.
         frames_to (str | None): Folder for the frames of videos (``<frames_to>/<sequence>/img1``);
             needed where a sequence is a video. Default None.
         progress (Callable): Wraps the frames of a video, for a progress bar. Default ``iter``.
@@ -99,7 +100,7 @@ def mot_to_coco(
             raise OSError(f"{images[0]} is not a readable image; restore it.")
         coco.add_video(os.path.basename(folder), first.shape[:2], len(images), _rate(folder))
         for index, path in enumerate(images):
-            coco.add_image(os.path.relpath(path, image_root), index)
+            coco.add_image(_relative(path, image_root), index)
             for track in tracks.get(index + 1, ()):
                 box = _inside(track.box, first.shape[:2])
                 if box is not None:
@@ -132,6 +133,12 @@ def _images(folder: str, frames_to: str | None, progress) -> list[str]:
         )
     target = os.path.join(frames_to, os.path.basename(folder), "img1")
     return extract_frames(os.path.join(folder, videos[0]), target, progress=progress)
+
+
+def _relative(path: str, root: str) -> str:
+    """A path below a folder, or the whole path if it is elsewhere."""
+    relative = os.path.relpath(path, root)
+    return os.path.abspath(path) if relative.startswith(os.pardir) else relative
 
 
 def _rate(folder: str) -> float:

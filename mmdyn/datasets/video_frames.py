@@ -32,7 +32,13 @@ class VideoFrames:
         frames = super().filter_data()
         if self.test_mode:
             return frames
-        return [frame for frame in frames if frame.get("labelled", True)]
+        labelled = [frame for frame in frames if frame.get("labelled", True)]
+        if not labelled:
+            raise ValueError(
+                f"{type(self).__name__} has no labelled frame to train on; check its annotations, "
+                "or set test_mode=True."
+            )
+        return labelled
 
     def prepare_data(self, index: int) -> dict:
         """One frame through the pipeline, with its identity.
@@ -84,7 +90,7 @@ def without(pipeline: Compose, *kinds: type) -> Compose:
 def runs(names: list) -> list[tuple[int, int]]:
     """(start, end) of each stretch of equal names."""
     starts = [k for k, name in enumerate(names) if k == 0 or names[k - 1] != name]
-    return list(zip(starts, [*starts[1:], len(names)], strict=True))
+    return list(zip(starts, [*starts[1:], len(names)], strict=False))
 
 
 def count_frames(frames: list[dict]) -> list[dict]:

@@ -60,10 +60,10 @@ def test_a_seed_is_a_clip(moving):
 
 
 def test_noise_belongs_to_the_frame():
-    clip = StreetClip(1, frames=3, size=(48, 64), camera="still")
-    assert np.array_equal(clip[-1].image, clip[2].image)
+    clip = StreetClip(1, frames=2, size=(48, 64), camera="still")
+    assert np.array_equal(clip[-1].image, clip[1].image)
     assert not np.array_equal(clip[0].image, clip[1].image)
-    assert len(list(clip)) == 3
+    assert len(clip) == 2 and len(list(clip)) == 2
 
 
 def test_a_still_camera_changes_only_where_something_moves(still):

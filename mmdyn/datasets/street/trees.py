@@ -27,35 +27,38 @@ class TreeSprite:
 
     def __init__(self, rng: np.random.Generator, light: Light, trunk: float = 0.33) -> None:
         height, width = SPRITE_HEIGHT, int(SPRITE_HEIGHT * (0.8 if trunk else 1.3))
-        colour = np.zeros((height, width, 3), np.uint8)
-        alpha = np.zeros((height, width), np.uint8)
         base = np.array([86, 112, 50]) + rng.uniform((-16, -14, -12), (22, 14, 14))
-        colour[:] = base * 0.6
+        picture = np.zeros((height, width, 4), np.uint8)  # RGB and coverage
+        picture[..., :3] = base * 0.6
         if trunk:
-            self._trunk(rng, colour, alpha, width, height, trunk)
-        self._crown(rng, light, colour, alpha, base, trunk)
-        cover = alpha.astype(np.float32)[..., None] / 255
-        self._sizes = [np.concatenate([colour.astype(np.float32) * cover, cover * 255], axis=2)]
+            self._trunk(rng, picture, trunk)
+        self._crown(rng, light, picture, base, trunk)
+        sprite = picture.astype(np.float32)
+        sprite[..., :3] *= sprite[..., 3:] / 255
+        self._sizes = [sprite]
         while self._sizes[-1].shape[0] > 8:
             last = self._sizes[-1]
             size = (last.shape[1] // 2, last.shape[0] // 2)
             self._sizes.append(cv2.resize(last, size, interpolation=cv2.INTER_AREA))
 
-    def _trunk(self, rng, colour, alpha, width, height, trunk):
+    def _trunk(self, rng, picture, trunk):
+        height, width = picture.shape[:2]
         middle, foot = width / 2, height - 1
         fork = height * (1 - trunk) - 0.12 * height
         bark = np.array([92, 78, 62]) + rng.uniform(-12, 12)
-        for x, share in ((-0.13, 0.6), (0.0, 0.75), (0.14, 0.65), (0.05, 1.0)):
-            top = np.array([middle + x * width, fork - 0.12 * height])
-            points = [(middle - 9, foot), (middle + 9, foot), (middle + 6 * share, fork + 60), top]
-            points = np.round([*points, (middle - 6 * share, fork + 60)]).astype(np.int32)
-            cv2.fillPoly(colour, [points], (bark * (0.7 + 0.3 * share)).tolist(), cv2.LINE_AA)
-            cv2.fillPoly(alpha, [points], 255, cv2.LINE_AA)
-        light_strip = np.round([(middle - 7, foot), (middle - 2, foot), (middle, fork)]).astype(int)
-        cv2.fillPoly(colour, [light_strip.astype(np.int32)], (bark * 1.25).tolist(), cv2.LINE_AA)
 
-    def _crown(self, rng, light, colour, alpha, base, trunk):
-        height, width = alpha.shape
+        def fill(points, colour):
+            points = np.round(points).astype(np.int32)
+            cv2.fillPoly(picture, [points], (*colour.tolist(), 255), cv2.LINE_AA)
+
+        for x, share in ((-0.13, 0.6), (0.0, 0.75), (0.14, 0.65), (0.05, 1.0)):
+            top = (middle + x * width, fork - 0.12 * height)
+            points = [(middle - 9, foot), (middle + 9, foot), (middle + 6 * share, fork + 60), top]
+            fill([*points, (middle - 6 * share, fork + 60)], bark * (0.7 + 0.3 * share))
+        fill([(middle - 7, foot), (middle - 2, foot), (middle, fork)], bark * 1.25)
+
+    def _crown(self, rng, light, picture, base, trunk):
+        height, width = picture.shape[:2]
         centre = np.array([width / 2, height * ((1 - trunk) / 2 + 0.05 if trunk else 0.6)])
         half = np.array([width * 0.34, height * ((1 - trunk) / 2 * 0.72 if trunk else 0.3)])
         sun = np.array([light.sun[0], -light.sun[1]])
@@ -67,17 +70,14 @@ class TreeSprite:
             place = centre + clump * half
             size = rng.uniform(0.10, 0.16) * width
             for layer in range(3):
-                count = 52
-                leaves = rng.uniform(-1, 1, (count, 2)) * size * (0.95 - 0.1 * layer)
-                leaves *= np.sqrt(rng.uniform(0.2, 1, (count, 1)))
-                leaves = leaves + place + sun * size * 0.22 * layer
+                leaves = rng.uniform(-1, 1, (52, 2)) * size * (0.95 - 0.1 * layer)
+                leaves *= np.sqrt(rng.uniform(0.2, 1, (52, 1)))
+                spots = ((leaves + place + sun * size * 0.22 * layer) * 8).astype(int).tolist()
                 lit = 0.62 + 0.2 * (clump @ sun) + 0.19 * layer
-                for x, y in leaves:
-                    tone = (base * (lit + rng.uniform(-0.1, 0.1))).clip(0, 250)
-                    radius = int(rng.integers(3, 8))
-                    spot = (int(x * 8), int(y * 8))
-                    cv2.circle(colour, spot, radius * 8, tone.tolist(), -1, cv2.LINE_AA, 3)
-                    cv2.circle(alpha, spot, radius * 8, 255, -1, cv2.LINE_AA, 3)
+                tones = (base * (lit + rng.uniform(-0.1, 0.1, (52, 1)))).clip(0, 250).tolist()
+                radii = (rng.integers(3, 8, 52) * 8).tolist()
+                for spot, tone, radius in zip(spots, tones, radii, strict=True):
+                    cv2.circle(picture, spot, radius, (*tone, 255), -1, cv2.LINE_AA, 3)
 
     def paint(
         self, canvas: Canvas, foot: np.ndarray, height: float, mirror: bool, light: Light, depth
