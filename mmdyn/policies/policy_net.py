@@ -38,6 +38,9 @@ class Features(NamedTuple):
             torch.nan_to_num(x.float(), nan=0.0, posinf=0.0, neginf=0.0)
             for x in (obs.thumbnail, obs.memory_thumbnail)
         )
+        if now.shape[1] != 3:
+            # Grey or multispectral images are looked at as grey ones.
+            now, before = (x.mean(1, keepdim=True).expand(-1, 3, -1, -1) for x in (now, before))
         flat = now.flatten(1)
         centre = flat.mean(1)[:, None, None, None]
         contrast = flat.std(1).nan_to_num_(1.0).clamp_(min=1e-6)[:, None, None, None]

@@ -132,6 +132,8 @@ class ReinforcePolicy(Policy):
     def scores(self, obs: Observation) -> Tensor:
         """Logits (N, GH, GW); in learning mode divided by the temperature, plus Gumbel noise."""
         features = Features.of(obs, self.age_weight)
+        if self.reward_sums.device != features.prior.device:
+            self.to(features.prior.device)  # The policy follows the frames it is shown.
         logits = self._logits(features, dict(self.net.named_parameters()))
         if not self.learning:
             return logits

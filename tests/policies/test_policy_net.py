@@ -64,6 +64,13 @@ def test_it_does_not_see_the_networks_units():
         assert torch.allclose(got, want, atol=1e-3)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_need_not_have_three_channels(channels):
+    obs = observation((64, 64), 32)
+    obs.thumbnail, obs.memory_thumbnail = torch.randn(2, 2, channels, 8, 8)
+    assert PolicyNet()(*Features.of(obs, 1e-4)).isfinite().all()
+
+
 def test_the_number_of_classes_does_not_matter():
     for classes in (1, 2, 150):
         assert Features.of(observation((64, 64), 32, classes=classes), 0.0).picture.shape[1] == 12

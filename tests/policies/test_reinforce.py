@@ -1,6 +1,7 @@
 """The learned policy: it learns, it can be frozen, it touches nothing else."""
 
 import copy
+import dataclasses
 import io
 import logging
 import pickle
@@ -194,6 +195,22 @@ def test_weights_survive_a_state_dict(clip):
     twin.load_state_dict(torch.load(buffer, weights_only=True))
     policy.learning = False
     assert torch.equal(play(policy, clip, 8)[0], play(twin, clip, 8)[0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_it_follows_the_frames_to_their_device(clip):
+    policy, (source, keeper) = ReinforcePolicy(interval=1), (clip[0](), clip[1]())
+    for number in range(4):
+        obs = keeper.observe(*source.frame())
+        for name in ("image", "change", "thumbnail", "memory_thumbnail", "age", "last_grid"):
+            setattr(obs, name, getattr(obs, name).cuda())
+        if obs.task[0] is not None:
+            obs.task = [dataclasses.replace(obs.task[0], logits=obs.task[0].logits.cuda())]
+        cells = select_cells(policy.scores(obs), 8 if number else 64)
+        output = keeper.execute(cells[0].cpu())
+        output = dataclasses.replace(output, logits=output.logits.cuda())
+        assert bool(policy.learn(obs, cells, [output])) == (number > 0)
+    assert all(p.is_cuda for p in policy.parameters())
 
 
 @pytest.mark.parametrize("bad", [dict(interval=0), dict(temperature=0.0), dict(age_weight=-1.0)])
