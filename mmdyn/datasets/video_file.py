@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from mmcv.transforms import Compose, LoadAnnotations, LoadImageFromFile
-from mmengine.dataset import BaseDataset
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmengine.dataset import BaseDataset, Compose
 
 from mmdyn.datasets.frame_reader import FrameReader
 from mmdyn.datasets.video_frames import VideoFrames, count_frames, without

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 
 import mmcv
-from mmcv.transforms import Compose, LoadAnnotations
+from mmcv.transforms import LoadAnnotations
 from mmengine import fileio
+from mmengine.dataset import Compose
 
 IDENTITY = ("video_id", "frame_id", "video_length")
 
