@@ -44,7 +44,7 @@ def test_own_bases_resolve(tmp_path: Path) -> None:
         pytest.skip("needs an installed mmdyn: `make setup` places mmdyn/.mim")
     found = sorted(path for path in mim.rglob("*.py") if "_base_" in path.parts)
     base = found[0].relative_to(mim).as_posix()
-    own = Config.fromfile(found[0])
+    own = Config.fromfile(found[0], lazy_import=False)
     assert set(from_base(tmp_path, f"mmdyn::{base}").keys()) == set(own.keys())
 
 
