@@ -52,7 +52,14 @@ class BlockGrid:
         }  # (n,) cells of the whole batch
         self.has_halves = self.members[Level.HALF].numel() > 0
         done = (self.levels != Level.COPIED).flatten(1).all(1)
-        self.complete: list[bool] = done.tolist()
+        known = (self.levels <= max(Level)).all()
+        *complete, known = torch.cat([done, known[None]]).tolist()
+        if not known:
+            raise ValueError(
+                f"levels go up to {int(levels.max())}; the values of mmdyn.blocks.Level are "
+                f"{[int(level) for level in Level]}"
+            )
+        self.complete: list[bool] = complete
         self._plans: dict = {}
 
     @classmethod

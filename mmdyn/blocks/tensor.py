@@ -141,8 +141,7 @@ class BlockTensor(torch.Tensor):
 
     def dense(self) -> Tensor:
         """The dense frame (N, C, H, W), contiguous in the order of the channels-last blocks."""
-        dense = self.composite()
-        return dense if dense.requires_grad else dense.clone()
+        return self.composite().clone()
 
     def __repr__(self, *, tensor_contents=None) -> str:
         grid = self.frame.grid
@@ -169,15 +168,24 @@ def split(frame: Frame, dense: Tensor, block: Pair) -> BlockTensor:
         block: Block size (bh, bw) in this map.
 
     Returns:
-        The blocks; half-resolution ones are 2x2 means.
+        The blocks; half-resolution ones are 2x2 means, or of other types than floats each fourth
+        pixel.
     """
     grid = frame.grid
     blocks = gather_cells(dense, grid.lines(Level.FULL, block), block[1])
     halves = None
     if grid.has_halves:
         picked = gather_cells(dense, grid.lines(Level.HALF, block), block[1])
-        halves = torch.nn.functional.avg_pool2d(picked, 2)
+        whole = picked.is_floating_point()
+        halves = torch.nn.functional.avg_pool2d(picked, 2) if whole else picked[..., ::2, ::2]
     return BlockTensor(frame, (blocks, halves), block)
+
+
+def doubled(halves: Tensor) -> Tensor:
+    """Half-resolution blocks at full resolution: each pixel four times; of any type."""
+    if halves.is_floating_point():
+        return torch.nn.functional.interpolate(halves, scale_factor=2, mode="nearest")
+    return halves.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
 def _compose(x: BlockTensor) -> Tensor:
@@ -186,8 +194,7 @@ def _compose(x: BlockTensor) -> Tensor:
     maps = frame.maps(frame.key("dense"), x.shape[1:], blocks)
     levels = [(Level.FULL, blocks)]
     if halves is not None:
-        up = torch.nn.functional.interpolate(halves, scale_factor=2, mode="nearest")
-        levels.append((Level.HALF, up))
+        levels.append((Level.HALF, doubled(halves)))
     for level, packed in levels:
         lines = grid.lines(level, x.block, slotted=True)
         if packed.requires_grad and torch.is_grad_enabled():
@@ -204,6 +211,7 @@ def _scatter_recorded(dense: Tensor, lines: Tensor, blocks: Tensor) -> Tensor:
     n, c, bh, bw = blocks.shape
     s, _, h, w = dense.shape
     flat = dense.permute(0, 2, 3, 1).reshape(-1, bw * c)
-    rows = blocks.permute(0, 2, 3, 1).reshape(n * bh, bw * c)
-    flat = flat.index_copy(0, lines.reshape(-1), rows)
+    # A copy: autograd keeps it, and the blocks may be written in place afterwards.
+    rows = blocks.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+    flat = flat.index_copy(0, lines.reshape(-1), rows.view(n * bh, bw * c))
     return flat.view(s, h, w, c).permute(0, 3, 1, 2)

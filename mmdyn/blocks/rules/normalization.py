@@ -58,6 +58,8 @@ def frame_moments(x: BlockTensor, op: str, groups: int) -> tuple[Tensor, Tensor]
 
     def moments(v: Tensor) -> Tensor:
         v = wide(v).reshape(v.shape[0], groups, x.channels // groups * v.shape[2] * v.shape[3])
+        if not v.shape[0]:
+            return v.new_empty((0, 2 * groups))
         var, mean = torch.var_mean(v, 2, correction=0)
         return torch.cat([mean, var], 1)
 

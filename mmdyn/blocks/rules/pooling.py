@@ -27,9 +27,7 @@ def max_pool2d(
     if isinstance(plan, str):
         return Refusal(plan)
     windows = windows_of(x, "max_pool2d", plan.halo, pad.mode, pad.value)
-    out = [
-        None if w is None else F.max_pool2d(w, kernel, stride, 0, dilation) for w in windows
-    ]
+    out = [None if w is None else F.max_pool2d(w, kernel, stride, 0, dilation) for w in windows]
     return x.like((out[0], out[1]), plan.out_block)
 
 
@@ -62,13 +60,25 @@ def avg_pool2d(
     result = x.like((out[0], out[1]), plan.out_block)
     if count_include_pad or divisor_override or not any(pair(padding)):
         return result
-    ones = result.blocks.new_ones((1, 1, *x.shape[2:]))
-    inside = F.avg_pool2d(ones, kernel, stride, padding)
-    shares = split(x.frame, inside.expand(x.shape[0], -1, -1, -1), plan.out_block)
-    return result / shares
+    return result / _shares_inside(x, kernel, stride, padding, plan.out_block)
 
 
 avg_pool2d.takes_padding = True
+
+
+def _shares_inside(x: BlockTensor, kernel, stride, padding, block) -> BlockTensor:
+    """Which share of each output pixel's window lies inside the image, (N, 1, h, w)."""
+
+    def shares(size) -> torch.Tensor:
+        ones = torch.ones((1, 1, *size), dtype=x.dtype, device=x.device)
+        return F.avg_pool2d(ones, kernel, stride, padding).expand(x.shape[0], -1, -1, -1)
+
+    inside = split(x.frame, shares(x.shape[2:]), block)
+    if not x.frame.grid.has_halves:
+        return inside
+    small = shares([side // 2 for side in x.shape[2:]])
+    small = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    return x.like((inside.blocks, split(x.frame, small, block).halves), block)
 
 
 def _output_size(size) -> tuple | None:

@@ -137,10 +137,12 @@ for _function in (torch.min, T.min):
 
 
 @implements(torch.norm, T.norm)
-def norm(input, p="fro", dim=None, keepdim: bool = False, **kwargs):
-    if dim is None or _axes(dim) != (1,) or kwargs:
+def norm(input, p="fro", dim=None, keepdim: bool = False, out=None, dtype=None):
+    if dim is None or _axes(dim) != (1,) or dtype is not None:
         return Refusal("not over the channels")
-    return _channel_reduction(lambda v, dim, keepdim: torch.norm(v, p, dim, keepdim), keepdim, input)
+    return _channel_reduction(
+        lambda v, dim, keepdim: torch.norm(v, p, dim, keepdim), keepdim, input
+    )
 
 
 def _softmax(func):

@@ -17,7 +17,9 @@ from mmdyn.blocks.tensor import BlockTensor, Refusal
 def _target(x: BlockTensor, size, scale_factor, recompute) -> tuple | str:
     """The output size and the scales that the kernel uses (None: from the sizes)."""
     if size is not None:
-        return tuple(int(s) for s in (pair(size) if not isinstance(size, int) else (size, size))), None
+        return tuple(
+            int(s) for s in (pair(size) if not isinstance(size, int) else (size, size))
+        ), None
     factors = (
         tuple(float(s) for s in scale_factor)
         if isinstance(scale_factor, (tuple, list))
@@ -101,7 +103,9 @@ def _weights(cells: int, block: int, out: int, mode: str, align: bool, device: t
     The whole-axis matrix is what torch's kernel makes of unit vectors; each cell takes its part.
     """
     size, target = cells * block, cells * out
-    eye = torch.eye(size, dtype=torch.float64, device=device)[None, :, :, None]  # (1, size, size, 1)
+    eye = torch.eye(size, dtype=torch.float64, device=device)[
+        None, :, :, None
+    ]  # (1, size, size, 1)
     full = F.interpolate(eye, (target, 1), mode=mode, align_corners=align)[0, :, :, 0].t()
     touched = full != 0
     where = torch.arange(size, device=device)
@@ -131,8 +135,9 @@ def _by_matrices(x: BlockTensor, target, block, mode: str, align: bool):
     b = cols[cell % grid.size[1]].to(dtype)
     v = windows.permute(0, 2, 3, 1).to(dtype)  # (n, h, w, C)
     n, h, w, c = v.shape
-    v = torch.bmm(a, v.reshape(n, h, w * c)).view(n * block[0], w, c)
-    v = torch.bmm(b.repeat_interleave(block[0], 0), v).view(n, block[0], block[1], c)
+    with torch.autocast(device.type, enabled=False):
+        v = torch.bmm(a, v.reshape(n, h, w * c)).view(n * block[0], w, c)
+        v = torch.bmm(b.repeat_interleave(block[0], 0), v).view(n, block[0], block[1], c)
     return x.like((v.to(windows.dtype).permute(0, 3, 1, 2), None), block)
 
 

@@ -13,7 +13,7 @@ from mmdyn.blocks.tensor import BlockTensor, Refusal
 
 T = torch.Tensor
 
-_METADATA = [
+METADATA = [
     T.dtype.__get__, T.device.__get__, T.layout.__get__, T.is_cuda.__get__, T.is_sparse.__get__,
     T.is_quantized.__get__, T.is_mkldnn.__get__, T.is_complex,
     T.is_floating_point, torch.is_floating_point, T.numel, T.nelement, T.__len__, T.is_meta.__get__,
@@ -31,7 +31,7 @@ def _metadata(func):
     return rule
 
 
-for _function in _METADATA:
+for _function in METADATA:
     RULES[_function] = _metadata(_function)
 
 
@@ -184,7 +184,14 @@ def pixel_unshuffle(input, downscale_factor: int):
     if any((side // scale) % r for side in input.block):
         return Refusal("a factor that does not divide the block")
     block = (input.block[0] // r, input.block[1] // r)
-    return input.map(lambda level: _nhwc(F.pixel_unshuffle(level, r)), block)
+
+    def unshuffle(level: torch.Tensor) -> torch.Tensor:
+        if not level.shape[0]:  # torch gives an empty batch back as it is
+            n, c, h, w = level.shape
+            return level.new_empty((n, c * r * r, h // r, w // r))
+        return _nhwc(F.pixel_unshuffle(level, r))
+
+    return input.map(unshuffle, block)
 
 
 @implements(F.channel_shuffle, torch.channel_shuffle)

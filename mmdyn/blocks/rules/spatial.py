@@ -10,7 +10,7 @@ from torch import Tensor
 from mmdyn.blocks.grid import Level
 from mmdyn.blocks.padded import PaddedBlockTensor
 from mmdyn.blocks.tables import Halo, Pair
-from mmdyn.blocks.tensor import BlockTensor, Packed
+from mmdyn.blocks.tensor import BlockTensor, Packed, doubled
 from mmdyn.ops.windows import gather_windows, write_ring
 
 
@@ -129,6 +129,6 @@ def fill_store(x: BlockTensor, op: str, packed: Packed, ring, fill: float) -> Te
     store = frame.rows(frame.key(op), ring.count, x.channels, blocks, fill)
     store = write_ring(store, grid.ring_rows(Level.FULL, ring.count), blocks, ring.positions)
     if halves is not None:
-        up = torch.nn.functional.interpolate(halves, scale_factor=2, mode="nearest")
-        store = write_ring(store, grid.ring_rows(Level.HALF, ring.count), up, ring.positions)
+        rows = grid.ring_rows(Level.HALF, ring.count)
+        store = write_ring(store, rows, doubled(halves), ring.positions)
     return store

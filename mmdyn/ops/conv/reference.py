@@ -50,13 +50,15 @@ def fold_norm(weight: Tensor, bias: Tensor | None, norm: tuple) -> tuple[Tensor,
         The weight and bias of one convolution that does both.
     """
     mean, var, gamma, beta, eps = norm
-    scale = torch.rsqrt(var.float() + eps)
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    scale = torch.rsqrt(var.to(wide) + eps)
     if gamma is not None:
-        scale = scale * gamma.float()
-    shift = -mean.float() * scale if bias is None else (bias.float() - mean.float()) * scale
+        scale = scale * gamma.to(wide)
+    shift = -mean.to(wide) if bias is None else bias.to(wide) - mean.to(wide)
+    shift = shift * scale
     if beta is not None:
-        shift = shift + beta.float()
-    folded = weight.float() * scale.view(-1, 1, 1, 1)
+        shift = shift + beta.to(wide)
+    folded = weight.to(wide) * scale.view(-1, 1, 1, 1)
     return folded.to(weight.dtype), shift.to(weight.dtype)
 
 

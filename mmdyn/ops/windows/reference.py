@@ -43,7 +43,8 @@ def write_ring(store: Tensor, rows: Tensor, blocks: Tensor, ring: Tensor | None)
     """
     pixels = ring_rows(blocks, ring)
     if torch.is_grad_enabled() and pixels.requires_grad:
-        return store.index_copy(0, rows, pixels)
+        # Autograd keeps the pixels; whole blocks may be written in place afterwards.
+        return store.index_copy(0, rows, pixels.clone() if ring is None else pixels)
     return store.index_copy_(0, rows, pixels)
 
 
@@ -70,7 +71,9 @@ def gather_windows(
         rows = rows.view(-1, 4, c).mean(1)
     height, width = top + bh + bottom, left + bw + right
     if torch.is_grad_enabled() and (blocks.requires_grad or store.requires_grad):
-        padded = torch.nn.functional.pad(blocks.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom))
+        padded = torch.nn.functional.pad(
+            blocks.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom)
+        )
         windows = padded.reshape(-1, c).index_copy(0, places, rows)
         return windows.view(n, height, width, c).permute(0, 3, 1, 2)
     windows = blocks.new_empty((n, height, width, c))
