@@ -15,7 +15,7 @@ def _child(kind: str, parent: Registry, *locations: str) -> Registry:
 RUNNERS = _child("runner", root.RUNNERS, "engine")
 RUNNER_CONSTRUCTORS = _child("runner constructor", root.RUNNER_CONSTRUCTORS, "engine")
 LOOPS = _child("loop", root.LOOPS, "engine")
-HOOKS = _child("hook", root.HOOKS, "engine")
+HOOKS = _child("hook", root.HOOKS, "engine", "visualization")
 STRATEGIES = _child("strategy", root.STRATEGIES, "engine")
 OPTIMIZERS = _child("optimizer", root.OPTIMIZERS, "engine")
 OPTIM_WRAPPERS = _child("optimizer wrapper", root.OPTIM_WRAPPERS, "engine")
