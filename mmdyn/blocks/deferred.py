@@ -39,19 +39,6 @@ class ConvSpec:
     taps: tuple[int, int, int] | None = None
 
 
-@dataclass
-class _Folded:
-    """A folded convolution and what it was made from, to notice a change."""
-
-    sources: tuple
-    versions: tuple
-    conv: Callable
-
-
-def _versions(sources: tuple) -> tuple:
-    return tuple(s._version if isinstance(s, Tensor) else s for s in sources)
-
-
 class Deferred:
     """A convolution over gathered windows, with what has been folded into it so far."""
 
@@ -142,16 +129,10 @@ class Deferred:
         return out[0], out[1]
 
     def _folded(self) -> Callable:
-        spec, cache = self.spec, self.frame.constants.values
+        spec = self.spec
+        what = (spec.dtype, spec.taps is None, spec.stride, spec.dilation, spec.groups)
         sources = (spec.weight, spec.bias, *(self.norm or ()))
-        slot = (id(spec.weight), spec.dtype, spec.taps is None, *map(id, self.norm or ()))
-        entry = cache.get(slot)
-        if entry is None or any(a is not b for a, b in zip(entry.sources[:2], sources[:2])) or (
-            entry.versions != _versions(sources)
-        ):
-            entry = _Folded(sources, _versions(sources), self._build())
-            cache[slot] = entry
-        conv = entry.conv
+        conv = self.frame.constants.kept(what, sources, self._build)
         if spec.taps is None:
             return conv
         weight, bias, depthwise = conv

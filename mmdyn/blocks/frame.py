@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mmdyn.blocks.constants import Constants
 from mmdyn.blocks.grid import BlockGrid
 
 logger = logging.getLogger(__name__)
@@ -58,20 +59,6 @@ class Tracker:
         return self.stack[-1] if self.stack else ""
 
 
-class Constants:
-    """Folded and packed weights, kept between frames; never copied or pickled with the model."""
-
-    def __init__(self) -> None:
-        self.values: dict = {}
-        self.eager: set = set()  # places whose convolution is needed before its epilogue
-
-    def __deepcopy__(self, memo) -> "Constants":
-        return Constants()
-
-    def __reduce__(self):
-        return (Constants, ())
-
-
 class Frame:
     """What every rule needs to know.
 
@@ -96,7 +83,8 @@ class Frame:
         self.grid = grid
         self.memory = memory
         self.tracker = tracker or Tracker()
-        self.constants = constants or Constants()
+        self.constants = Constants() if constants is None else constants
+        self.constants.begin()
         self.strict = strict
         self.dense_sites: dict[str, Site] = {}
         self.macs: dict[str, float] = {}  # executed, by module path

@@ -122,15 +122,21 @@ CONVOLUTION = [
 ]
 
 NORMALIZATION = [
-    Case("batch norm", lambda x, mean, var, gamma, beta: F.batch_norm(x, mean, var, gamma, beta), _NORM),
     Case(
-        "group norm", lambda x, gamma, beta: F.group_norm(x, 4, gamma, beta),
-        {"gamma": (8,), "beta": (8,)}, local=False,
+        "batch norm",
+        lambda x, mean, var, gamma, beta: F.batch_norm(x, mean, var, gamma, beta),
+        _NORM,
+    ),
+    Case(
+        "group norm",
+        lambda x, gamma, beta: F.group_norm(x, 4, gamma, beta),
+        {"gamma": (8,), "beta": (8,)},
+        local=False,
     ),
     Case("instance norm", lambda x: F.instance_norm(x), local=False),
     Case("layer norm of the image", lambda x: F.layer_norm(x, x.shape[1:]), local=False),
     Case("local response norm", lambda x: F.local_response_norm(x, 3)),
-]  # fmt: skip
+]
 
 POOLING = [
     Case("max pool 2x2", lambda x: F.max_pool2d(x, 2)),
@@ -165,13 +171,27 @@ RESAMPLING = [
         lambda x: F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=True),
         scale_free=False,
     ),
-    Case("bilinear down", lambda x: F.interpolate(x, size=(16, 24), mode="bilinear"), scale_free=False),
-    Case("bilinear x1.5", lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear"), scale_free=False),
-    Case("bicubic x2", lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), scale_free=False),
+    Case(
+        "bilinear down",
+        lambda x: F.interpolate(x, size=(16, 24), mode="bilinear"),
+        scale_free=False,
+    ),
+    Case(
+        "bilinear x1.5",
+        lambda x: F.interpolate(x, scale_factor=1.5, mode="bilinear"),
+        scale_free=False,
+    ),
+    Case(
+        "bicubic x2", lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), scale_free=False
+    ),
     Case("area", lambda x: F.interpolate(x, size=(16, 24), mode="area"), local=False),
-    Case("antialias", lambda x: F.interpolate(x, size=(16, 24), mode="bilinear", antialias=True), local=False),
+    Case(
+        "antialias",
+        lambda x: F.interpolate(x, size=(16, 24), mode="bilinear", antialias=True),
+        local=False,
+    ),
     Case("to an odd size", lambda x: F.interpolate(x, size=(19, 31), mode="bilinear"), local=False),
-]  # fmt: skip
+]
 
 REDUCTION = [
     Case("mean of the image", lambda x: x.mean((2, 3), keepdim=True), local=False),

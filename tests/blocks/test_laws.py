@@ -1,4 +1,4 @@
-"""The laws of the engine, for every rule: what blocks compute is what the dense network computes."""
+"""The laws of the engine, for every rule: blocks compute what the dense network computes."""
 
 import pytest
 import torch
@@ -127,7 +127,7 @@ def test_a_batch_of_streams_is_the_streams_one_by_one(case):
     frames = [image(seed) for seed in range(3)]
     cells = torch.rand(3, 2, 2, 3) < torch.tensor([2.0, 0.5, 0.5]).view(3, 1, 1, 1)
     together, apart = Clip(function, (16, 16)), [Clip(function, (16, 16)) for _ in range(2)]
-    for frame, chosen, order in zip(frames, cells, ([0, 1], [1, 0], [0, 1])):
+    for frame, chosen, order in zip(frames, cells, ([0, 1], [1, 0], [0, 1]), strict=True):
         got = together.dense(frame[order], chosen[order], slots=order)
         wanted = [apart[i].dense(frame[i : i + 1], chosen[i : i + 1]) for i in order]
         assert_close(got, torch.cat(wanted))
@@ -202,7 +202,7 @@ def test_gradients_are_the_dense_networks(case):
             out = call(x)
             score = (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)).sum()
             gradients.append(torch.autograd.grad(score, leaves, allow_unused=True))
-    for got, wanted in zip(gradients[1], gradients[0]):
+    for got, wanted in zip(gradients[1], gradients[0], strict=True):
         assert (got is None) == (wanted is None)
         if wanted is not None:
             assert_close(got, wanted, torch.float32 if case.name == "to" else torch.float64)

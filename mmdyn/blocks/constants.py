@@ -1,0 +1,104 @@
+"""Folded and packed weights, kept between frames and made anew once their sources change."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_SAMPLES = 16
+
+
+class _Kept:
+    """What was made, and how its sources looked then."""
+
+    def __init__(self, made: Any, sources: list[Tensor], forget: Callable) -> None:
+        self.made = made
+        self.marks = _marks(sources)
+        self.sources = [weakref.ref(source, forget) for source in sources]
+        self.views = [_sample(source) for source in sources]  # also keep old memory from reuse
+        self.looked = [view.clone() for view in self.views]
+
+
+class Constants:
+    """What is made of weights alone; never copied or pickled with the model.
+
+    A change is noticed by autograd's version counters and by a replaced memory (`load_state_dict`,
+    an optimizer, ``.to()``). Writes that go past the counters, through ``.data`` as mmengine's
+    moving averages do, are noticed once a frame by a few numbers of every source. An entry dies
+    with its sources, so that weights that a network makes anew for every frame do not pile up.
+    """
+
+    def __init__(self) -> None:
+        self.eager: set = set()  # places whose convolution is needed before its epilogue
+        self._kept: dict[tuple, _Kept] = {}
+        self._samples: list[tuple[list[Tensor], Tensor]] | None = None
+
+    def __deepcopy__(self, memo) -> Constants:
+        return Constants()
+
+    def __reduce__(self):
+        return (Constants, ())
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def kept(self, what: Hashable, sources: tuple, make: Callable[[], Any]) -> Any:
+        """What `make` makes of `sources`: from the last time, if nothing changed since.
+
+        Args:
+            what: Tells apart different things made of the same sources.
+            sources: Tensors; what is not a tensor is part of `what`.
+            make: Makes it.
+        """
+        tensors = [s for s in sources if isinstance(s, Tensor)]
+        slot = (what, *(id(s) if isinstance(s, Tensor) else s for s in sources))
+        entry = self._kept.get(slot)
+        if entry is None or entry.marks != _marks(tensors):
+            entry = _Kept(make(), tensors, lambda _: self._drop(slot))
+            self._kept[slot] = entry
+            self._samples = None
+        return entry.made
+
+    def _drop(self, slot: tuple) -> None:
+        if self._kept.pop(slot, None) is not None:
+            self._samples = None
+
+    def begin(self) -> None:
+        """Starts a frame: forgets everything if a sample of any source has changed."""
+        if self._samples is None:
+            self._samples = self._grouped()
+        for views, looked in self._samples:
+            if not torch.equal(torch.cat(views), looked):
+                self._kept.clear()
+                self._samples = None
+                return
+
+    def _grouped(self) -> list[tuple[list[Tensor], Tensor]]:
+        """All samples and how they looked, by type and device."""
+        groups: dict[tuple, tuple[list, list]] = {}
+        for entry in self._kept.values():
+            for view, looked in zip(entry.views, entry.looked, strict=True):
+                views, looks = groups.setdefault((view.dtype, view.device), ([], []))
+                views.append(view)
+                looks.append(looked)
+        return [(views, torch.cat(looks)) for views, looks in groups.values()]
+
+
+def _marks(sources: list[Tensor]) -> list[tuple]:
+    return [(0 if s.is_inference() else s._version, s.data_ptr(), s.dtype) for s in sources]
+
+
+def _sample(source: Tensor) -> Tensor:
+    """A view of some of its numbers, spread over its memory."""
+    data = source.data
+    count = min(_SAMPLES, data.numel())
+    dense = data.is_contiguous() or (
+        data.dim() == 4 and data.is_contiguous(memory_format=torch.channels_last)
+    )
+    if not dense or not count:
+        return data.reshape(-1)[:count].clone()  # an expanded tensor: told by its marks alone
+    return data.as_strided((count,), (data.numel() // count,), data.storage_offset())
