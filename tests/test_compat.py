@@ -17,6 +17,8 @@ from mmengine.runner import Runner, load_checkpoint, save_checkpoint
 import mmdyn
 from mmdyn import compat
 
+CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").rglob("*.py"))
+
 
 def from_base(folder: Path, base: str) -> Config:
     path = folder / "child.py"
@@ -42,10 +44,17 @@ def test_own_bases_resolve(tmp_path: Path) -> None:
     mim = Path(mmdyn.__file__).parent / ".mim" / "configs"
     if not mim.is_dir():
         pytest.skip("needs an installed mmdyn: `make setup` places mmdyn/.mim")
-    found = sorted(path for path in mim.rglob("*.py") if "_base_" in path.parts)
-    base = found[0].relative_to(mim).as_posix()
-    own = Config.fromfile(found[0], lazy_import=False)
-    assert set(from_base(tmp_path, f"mmdyn::{base}").keys()) == set(own.keys())
+    base = next(path for path in sorted(mim.rglob("*.py")) if "_base_" in path.parts)
+    own = Config.fromfile(base)
+    found = from_base(tmp_path, f"mmdyn::{base.relative_to(mim).as_posix()}")
+    assert set(found.keys()) == set(own.keys())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_reads_as_text(path: Path) -> None:
+    """An import can make mmengine take a file for a lazy config, which no text config may have."""
+    assert not Config._is_lazy_import(str(path))
+    assert len(Config.fromfile(path)) > 0
 
 
 def test_lookup_is_replaced_where_the_stock_one_fails(
