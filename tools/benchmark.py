@@ -16,6 +16,7 @@ import time
 import psutil
 import torch
 from benchmark_models import baselines, dense_core, load_model, moving_frames
+from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
@@ -41,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--skip", nargs="*", default=[], help="baselines to leave out")
     parser.add_argument("--retries", type=int, default=5, help="times a disturbed sample is retaken")
     parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     return parser.parse_args()
 
 
@@ -101,7 +103,7 @@ def _cpu_times() -> tuple[float, float]:
 def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     """One row: dense and sparse, interleaved."""
     dtype, device = DTYPES[args.dtype], args.device
-    core = dense_core(load_model(args.config)).to(device, dtype)
+    core = dense_core(load_model(args.config, args.cfg_options)).to(device, dtype)
     core = core.to(memory_format=torch.channels_last).eval()
     shape = args.shape if len(args.shape) == 4 else [1, 3, *args.shape]
     frames = moving_frames(shape, dtype, device)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 import mmdyn.compat
 
 
-def load_model(path: str) -> nn.Module:
+def load_model(path: str, options: dict | None = None) -> nn.Module:
     """A config's model with random weights; batch norm without synchronisation."""
     mmdyn.compat.prepare()
     cfg = read_config(path)
+    cfg.merge_from_dict(options or {})
     scope = cfg.get("default_scope", "mmdet")
     init_default_scope(scope)
     __import__(f"{scope}.models")

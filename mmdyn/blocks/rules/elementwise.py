@@ -14,14 +14,14 @@ from mmdyn.blocks.tensor import BlockTensor, Refusal, split
 T = torch.Tensor
 
 _UNARY = [
-    torch.sigmoid, T.sigmoid, torch.tanh, T.tanh, torch.exp, T.exp, torch.log, T.log,
+    torch.tanh, T.tanh, torch.exp, T.exp, torch.log, T.log,
     torch.sqrt, T.sqrt, torch.rsqrt, T.rsqrt, torch.abs, T.abs, torch.neg, T.neg, T.__neg__,
     torch.reciprocal, T.reciprocal, torch.square, T.square, torch.erf, T.erf, torch.sin, torch.cos,
     torch.clamp, T.clamp, torch.floor, T.floor, torch.ceil, T.ceil, torch.round, T.round,
     torch.sign, T.sign, torch.log1p, T.log1p, torch.expm1, T.expm1, torch.atan, T.atan,
     torch.isnan, T.isnan, torch.isfinite, torch.nan_to_num, T.nan_to_num,
     T.__pow__, T.pow, torch.pow, F.gelu, F.softplus, F.logsigmoid, F.softsign, F.tanhshrink,
-    F.sigmoid, F.tanh, T.clone, torch.clone, T.detach, T.float, T.half, T.bfloat16, T.double,
+    F.tanh, T.clone, torch.clone, T.detach, T.float, T.half, T.bfloat16, T.double,
     T.type_as, T.__invert__, torch.logical_not, torch.zeros_like, torch.ones_like, torch.full_like,
     torch.empty_like,
 ]  # fmt: skip
@@ -80,7 +80,9 @@ def activate(x: BlockTensor, func, name: str | None, scalars: tuple, in_place: b
 
 def _activation(func, name: str | None):
     def rule(input, *args, inplace: bool = False, **kwargs):
-        return activate(input, lambda v: func(v, *args, inplace=inplace, **kwargs), name, (), inplace)
+        return activate(
+            input, lambda v: func(v, *args, inplace=inplace, **kwargs), name, (), inplace
+        )
 
     return rule
 
@@ -93,6 +95,11 @@ def relu(input, inplace: bool = False):
 @implements(torch.relu_, T.relu_, F.relu_)
 def relu_(input):
     return activate(input, torch.relu_, "relu", (), True)
+
+
+@implements(torch.sigmoid, T.sigmoid, F.sigmoid)
+def sigmoid(input):
+    return activate(input, torch.sigmoid, "sigmoid", (), False)
 
 
 @implements(F.leaky_relu)
@@ -189,9 +196,11 @@ def _binary_in_place(func):
     def rule(x, *args, **kwargs):
         if not isinstance(x, BlockTensor):
             return Refusal("blocks written into a dense tensor")
-        if func in (T.add_, T.__iadd__) and not kwargs and _fold_residual(
-            x, args[0], x
-        ) is not None:
+        if (
+            func in (T.add_, T.__iadd__)
+            and not kwargs
+            and _fold_residual(x, args[0], x) is not None
+        ):
             return x
         if any(isinstance(a, PaddedBlockTensor) for a in args):
             return Refusal("explicit padding before it")
@@ -202,6 +211,7 @@ def _binary_in_place(func):
         for level, mine in enumerate(x.packed):
             if mine is not None:
                 func(mine, *[o.levels[level] for o in placed[1][1:]], **kwargs)
+        x.changed()
         return x
 
     return rule
@@ -238,6 +248,31 @@ def _add(func):
     return rule
 
 
+def _gated_by_itself(a, b) -> BlockTensor | None:
+    """``x * sigmoid(x)`` on a convolution that has not run: its swish, in the epilogue."""
+    for x, gate in ((a, b), (b, a)):
+        if not isinstance(x, BlockTensor) or not isinstance(gate, BlockTensor):
+            return None
+        made = gate.deferred
+        if made is None or x.deferred is None or made.parent is not x.deferred:
+            continue
+        if made.epilogue.activation == "sigmoid" and not x.deferred.epilogue.activation:
+            folded = x.deferred.with_activation("swish")
+            return None if folded is None else x.like(folded)
+    return None
+
+
+def _mul(func):
+    def rule(*args, **kwargs):
+        if len(args) == 2 and not kwargs:
+            folded = _gated_by_itself(*args)
+            if folded is not None:
+                return folded
+        return _pointwise(func, args, kwargs)
+
+    return rule
+
+
 for _function in _UNARY:
     RULES[_function] = _unary(_function)
 for _function in _UNARY_IN_PLACE:
@@ -250,3 +285,12 @@ for _function in _BINARY_IN_PLACE:
     RULES[_function] = _binary_in_place(_function)
 for _function in (torch.add, T.add, T.__add__):
     RULES[_function] = _add(_function)
+
+# All of the above: what works on one pixel at a time, wherever its axes lie.
+POINTWISE = [
+    *_UNARY, *_UNARY_IN_PLACE, *(function for function, _ in _ACTIVATIONS), *_BINARY,
+    *_BINARY_IN_PLACE, F.relu, torch.relu, T.relu, torch.relu_, T.relu_, F.relu_, F.leaky_relu,
+    F.hardtanh, F.dropout, F.dropout2d, F.alpha_dropout,
+]  # fmt: skip
+for _function in (torch.mul, T.mul, T.__mul__):
+    RULES[_function] = _mul(_function)
