@@ -13,8 +13,6 @@ frames of the clip that is an .avi, are made once:
 The clips are 4:3 and fill 512x384, 8 x 6 blocks of 64 px, without padding.
 """
 
-import os
-
 mot15_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(512, 384), keep_ratio=True),
@@ -34,7 +32,7 @@ mot15_dataloader = dict(
     dataset=dict(
         type="mmdyn.CocoVideoDataset",
         ann_file="work_dirs/mot15/PETS09-S2L1.json",
-        data_prefix=dict(img=os.environ.get("MMDYN_DATA", "../shared/data") + "/mot15"),
+        data_prefix=dict(img="{{$MMDYN_DATA:../shared/data}}/mot15"),
         test_mode=True,
         pipeline=mot15_pipeline,
     ),
