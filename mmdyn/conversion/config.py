@@ -19,8 +19,8 @@ class BlockCopyConfig:
         learning: The policy learns while it runs; False for deterministic evaluation.
         max_age: Frames after which a copied block is executed again.
         scene_cut: Change of the whole image, in units of its contrast, that starts a new clip.
-        refresh: Change of the blocks left to copy, in the same unit, that runs the whole frame;
-            None never does.
+        refresh: Change of the blocks left to copy, in the same unit, that runs the whole frame, at
+            most once in `max_age` frames, so that the budget is kept; None never does.
         max_streams: Streams remembered at once.
         clip_id: Name in the registry CLIP_IDS, or a function from an image's path to its clip and frame; used where
             the data carry no ``video_id``.

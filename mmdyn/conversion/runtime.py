@@ -53,19 +53,30 @@ class BlockCopyRuntime:
         """Makes the next frame the first, of whatever size."""
         self._geometry = None
 
+    @torch.inference_mode(False)  # memory outlives the caller's inference mode
     @torch.no_grad()
     def run(self, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """One frame: decide, execute, remember, learn."""
         started = time.perf_counter()
         call = self.host.call(args, kwargs)
         image, block = self._pad(call.image)
-        states = self._states(call, image, block)
         thumbnail = _thumbnail(image, block)
         if not bool(torch.isfinite(thumbnail).all()):
             raise ValueError(
                 "the frame holds NaN or infinite pixels; drop it and go on with the next one "
                 "(the stream's memory is as it was)"
             )
+        states = self._states(call, image, block)
+        try:
+            return self._run(started, forward, call, image, thumbnail, states, block)
+        except BaseException:
+            # Some memory is of this frame and some of the last: none of it can be used.
+            for state in states:
+                state.restart()
+                self.memory.forget(state.slot)
+            raise
+
+    def _run(self, started, forward, call: Call, image, thumbnail, states, block) -> Any:
         obs = self._observe(image, thumbnail, states, block)
         first = [state.frames == 0 for state in states]
         if self.policy.needs_oracle:
@@ -126,7 +137,7 @@ class BlockCopyRuntime:
         relative = (change.mean((1, 2)) / contrast).tolist()
         for state, moved in zip(states, relative):
             if state.frames and moved > self.config.scene_cut:
-                state.frames = 0
+                state.restart()
         return Observation(
             image=image, grid_size=size, change=change, thumbnail=thumbnail,
             memory_thumbnail=remembered,
@@ -153,7 +164,10 @@ class BlockCopyRuntime:
             left = torch.where(chosen, 0.0, obs.change).flatten(1).sum(1)
             left = left / (~chosen).flatten(1).sum(1).clamp(min=1)
             contrast = obs.thumbnail.flatten(1).std(1).clamp(min=1e-6)
-            chosen = chosen | (left / contrast > self.config.refresh)[:, None, None]
+            due = torch.tensor(
+                [s.since_full >= self.config.max_age for s in states], device=left.device
+            )
+            chosen = chosen | (due & (left / contrast > self.config.refresh))[:, None, None]
         return chosen
 
     def _age_limits(self, total: int, size, device) -> Tensor:
@@ -212,6 +226,7 @@ class BlockCopyRuntime:
             state.age = torch.where(ran, 1, state.age + 1)
             state.last_grid = ran
             state.task = None if tasks is None else tasks[i]
+            state.since_full = 0 if bool(ran.all()) else state.since_full + 1
             state.frames += 1
             state.controller.observe(int(ran.sum()), total)
 

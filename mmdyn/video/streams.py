@@ -23,6 +23,7 @@ class StreamState:
         age: (GH, GW) int64, frames since each cell ran.
         last_grid: (GH, GW) bool, cells of the last frame.
         thumbnail: (3, h, w) small image of the pixels last executed.
+        since_full: Frames since all cells ran.
         task: The last output, for the policy.
         controller: Keeps the budget.
     """
@@ -33,13 +34,19 @@ class StreamState:
     age: Tensor | None = None
     last_grid: Tensor | None = None
     thumbnail: Tensor | None = None
+    since_full: int = 0
     task: Any = None
     controller: Any = None
 
+    def restart(self) -> None:
+        """Forgets what was seen, within a clip: all cells run next, and the budget goes on."""
+        self.frames = 0
+        self.thumbnail = self.task = None
+
     def reset(self) -> None:
         """Forgets the clip: the next frame runs all cells."""
-        self.frame, self.frames = None, 0
-        self.age = self.last_grid = self.thumbnail = self.task = None
+        self.restart()
+        self.frame = self.age = self.last_grid = None
         if self.controller is not None:
             self.controller.reset()
 
@@ -60,6 +67,7 @@ class StreamTable:
         self.states: OrderedDict[Hashable, StreamState] = OrderedDict()
         self._last_batch: list[Hashable] = []
         self._evicted: OrderedDict[Hashable, None] = OrderedDict()
+        self._warned = False
 
     def __deepcopy__(self, memo) -> "StreamTable":
         return StreamTable(self.max_streams)
@@ -96,19 +104,18 @@ class StreamTable:
     def _free_slot(self, ids: list[Hashable], position: int) -> int:
         used = {state.slot for state in self.states.values()}
         free = [slot for slot in range(self.max_streams) if slot not in used]
-        if ids[position] in self._evicted and free:
-            logger.info("stream %s came back: %d streams at once", ids[position], len(used) + 1)
-            return free[0]
         gone = self._last_batch[position] if position < len(self._last_batch) else None
-        if gone in self.states and gone not in ids:
+        if ids[position] not in self._evicted and gone in self.states and gone not in ids:
             return self._evict(gone)
         if free:
             return free[0]
         idle = next(stream for stream in self.states if stream not in ids)
-        logger.warning(
-            "more than max_streams=%d streams at once: '%s' lost its memory and will run a full "
-            "frame; raise max_streams", self.max_streams, idle,
-        )  # fmt: skip
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "more than max_streams=%d streams at once: '%s' lost its memory and will run a "
+                "full frame, and so will others; raise max_streams", self.max_streams, idle,
+            )  # fmt: skip
         return self._evict(idle)
 
     def _evict(self, stream: Hashable) -> int:
@@ -125,6 +132,6 @@ class StreamTable:
             self._last_batch = []
         elif stream in self.states:
             self.states[stream].reset()
-        else:
+        elif stream not in self._evicted:
             known = ", ".join(map(str, self.states)) or "none"
             raise KeyError(f"no stream '{stream}'; known: {known}")

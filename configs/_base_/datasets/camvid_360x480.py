@@ -1,8 +1,6 @@
 """CamVid, 480x360. MMDYN_DATA names the folder that holds camvid/ (default ../shared/data)."""
 
-import os
-
-data_root = os.environ.get("MMDYN_DATA", "../shared/data") + "/camvid"
+data_root = "{{$MMDYN_DATA:../shared/data}}/camvid"
 crop_size = (352, 480)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
