@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from benchmark_models import fused
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_checkpoint
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -70,7 +70,7 @@ class Skipping(Dense):
         if run:
             self.last = self.model.test_step(data)
             return self.last
-        samples = [copy.copy(sample) for sample in data["data_samples"]]
+        samples = [sample.new() for sample in data["data_samples"]]
         for sample, last in zip(samples, self.last):
             for name in ("pred_sem_seg", "seg_logits", "pred_instances"):
                 if name in last:
@@ -93,7 +93,7 @@ class Scaled(Dense):
                 image[None].float(), size, mode="bilinear", antialias=True
             )[0]
             images.append(small.round().to(image.dtype))
-            sample = copy.copy(sample)
+            sample = sample.new()
             width, height = sample.metainfo.get("scale_factor", (1.0, 1.0))[:2]
             factors = (width * size[1] / image.shape[2], height * size[0] / image.shape[1])
             sample.set_metainfo(dict(img_shape=tuple(size), scale_factor=factors))
@@ -147,16 +147,15 @@ def build_runner(args: argparse.Namespace) -> Runner:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = f"work_dirs/{Path(args.config).stem}"
-    cfg.load_from = args.checkpoint
     runner = Runner.from_cfg(cfg)
-    runner.load_or_resume()
+    load_checkpoint(runner.model, args.checkpoint, map_location="cpu")
     return runner
 
 
 def clone(data: dict) -> dict:
     return dict(
         inputs=[image.clone() for image in data["inputs"]],
-        data_samples=[copy.copy(sample) for sample in data["data_samples"]],
+        data_samples=[sample.new() for sample in data["data_samples"]],
     )
 
 
