@@ -27,8 +27,8 @@ class BlockCopyMixin:
 
     def __reduce_ex__(self, protocol):
         """Pickles by the host's class: the generated one has no module to be found in."""
-        state = {k: v for k, v in self.__dict__.items()}
-        return _rebuild, (type(self).__mro__[2], state)
+        _, _, *state = super().__reduce_ex__(max(protocol, 2))
+        return _blank, (type(self).__mro__[2],), *state
 
 
 @lru_cache(maxsize=None)
@@ -37,11 +37,9 @@ def dynamic_class(host: type) -> type:
     return type(f"BlockCopy{host.__name__}", (BlockCopyMixin, host), {"__module__": host.__module__})
 
 
-def _rebuild(host: type, state: dict) -> nn.Module:
+def _blank(host: type) -> nn.Module:
     cls = dynamic_class(host)
-    model = cls.__new__(cls)
-    model.__setstate__(state)
-    return model
+    return cls.__new__(cls)
 
 
 def runtime_of(model: nn.Module) -> BlockCopyRuntime:
@@ -83,6 +81,7 @@ def convert_model(
     Raises:
         TypeError: For an unknown config.
         ValueError: If the model is converted already, or of a kind that cannot be.
+        NotImplementedError: With ``strict``, if the trial calls a function without a block rule.
     """
     if not isinstance(config, BlockCopyConfig):
         raise TypeError(
@@ -98,7 +97,11 @@ def convert_model(
     model.__class__ = dynamic_class(type(model))
     model.__dict__[_RUNTIME] = runtime
     attach(model, runtime.tracker)
-    return inspect(model, runtime, trial)
+    try:
+        return inspect(model, runtime, trial)
+    except BaseException:
+        restore_model(model)
+        raise
 
 
 def _policy(config: BlockCopyConfig):

@@ -31,6 +31,7 @@ class BlockCopyHook(Hook):
             raise TypeError(f"BlockCopyHook does not know {unknown}; it takes {known}")
         self.config = BlockCopyConfig(**kwargs)
         self._reported = False
+        self._model = None
 
     def before_test(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -44,9 +45,10 @@ class BlockCopyHook(Hook):
                 "the test sampler interleaves frames over processes; set "
                 "test_dataloader.sampler=dict(type='mmdyn.ClipSampler')"
             )
+        self.after_test(runner)  # a test before this one may have been broken off
+        self._report = convert_model(model, self.config, trial=False)
         self._model = model
         self._reported = False
-        self._report = convert_model(model, self.config, trial=False)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
         if not self._reported:
@@ -54,7 +56,9 @@ class BlockCopyHook(Hook):
             self._reported = True
 
     def after_test(self, runner: Runner) -> None:
-        restore_model(self._model)
+        model, self._model = self._model, None
+        if model is not None:
+            restore_model(model)
 
 
 def _keeps_clips(dataloader) -> bool:

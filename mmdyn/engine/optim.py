@@ -12,11 +12,11 @@ from mmdyn.registry import OPTIM_WRAPPERS
 
 
 class Float32Conv2d(nn.Conv2d):
-    """A convolution that stays float32 under autocast."""
+    """A convolution that autocast leaves in the type of its weights."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+            return super().forward(x.to(self.weight.dtype))
 
 
 def keep_depthwise_float32(model: nn.Module) -> int:

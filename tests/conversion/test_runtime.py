@@ -1,4 +1,4 @@
-"""A converted network over time: what it forgets, what it keeps, and what it does with bad frames."""
+"""A converted network over time: what it forgets and keeps, and what it does with bad frames."""
 
 import dataclasses
 
@@ -108,8 +108,8 @@ def named(net, image, *names):
 
 def test_a_new_clip_and_a_frame_number_going_back_start_anew():
     net, frames = converted(budget=0.25), clip(6)
-    shares = []
-    for image, name in zip(frames, [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 1), ("b", 5)]):
+    names, shares = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 1), ("b", 5)], []
+    for image, name in zip(frames, names, strict=True):
         out = named(net, image, name)
         shares.append(share(net))
         if shares[-1] == 1.0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Callable, Hashable
 
 import torch
@@ -76,6 +76,9 @@ class Host:
         height, width = call.image.shape[2:]
 
         def crop(value):
+            if is_dataclass(value) and not isinstance(value, type):
+                parts = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+                return replace(value, **{name: tree_map(crop, v) for name, v in parts.items()})
             if isinstance(value, BlockTensor):
                 value = value.dense()
             if not isinstance(value, Tensor) or value.dim() != 4 or (height, width) == size:
