@@ -42,8 +42,9 @@ class BlockCopyConfig:
         if not 0.0 <= self.budget <= 1.0:
             raise ValueError(f"budget must be a share from 0 to 1, got {self.budget}")
         if self.block_size != "auto":
-            sides = self.sides
-            if any(not isinstance(s, int) or s < 8 for s in sides):
+            size = self.block_size
+            sides = size if isinstance(size, (list, tuple)) else (size, size)
+            if len(sides) != 2 or any(not isinstance(s, int) or s < 8 for s in sides):
                 raise ValueError(
                     f"block_size must be an int >= 8, a pair of them or 'auto', got {self.block_size}"
                 )

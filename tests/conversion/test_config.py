@@ -1,0 +1,47 @@
+"""A config checks itself when it is made."""
+
+import dataclasses
+
+import pytest
+
+from mmdyn import BlockCopyConfig
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(budget=1.5),
+        dict(budget=-0.1),
+        dict(budget=float("nan")),
+        dict(block_size=4),
+        dict(block_size=(64, 4)),
+        dict(block_size=(64, 64, 64)),
+        dict(block_size="big"),
+        dict(block_size=64.0),
+        dict(max_age=0),
+        dict(max_streams=0),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        BlockCopyConfig(**options)
+
+
+def test_a_config_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        BlockCopyConfig().budget = 0.3
+
+
+def test_block_sides():
+    assert BlockCopyConfig(block_size=64).blocks_for(100, 200) == (64, 64)
+    assert BlockCopyConfig(block_size=(32, 96)).blocks_for(100, 200) == (32, 96)
+    assert BlockCopyConfig(block_size=[32, 96]).sides == (32, 96)
+
+
+@pytest.mark.parametrize("size", [(1024, 2048), (800, 1333), (360, 480), (416, 416), (64, 64)])
+def test_auto_blocks_are_multiples_of_32_near_128(size):
+    config = BlockCopyConfig(block_size="auto")
+    for length, side in zip(size, config.blocks_for(*size), strict=True):
+        assert side % 32 == 0 and 64 <= side <= 224
+        assert -length % side == min(-length % other for other in range(64, 225, 32))
