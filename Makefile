@@ -28,6 +28,9 @@ CACHE := $(CURDIR)/$(VENV)/cache
 RUN := env XDG_CACHE_HOME=$(CACHE) MPLCONFIGDIR=$(CACHE)/matplotlib TRITON_HOME=$(CACHE) \
 	TORCHINDUCTOR_CACHE_DIR=$(CACHE)/inductor $(PY)
 
+BENCH := configs/blockcopy/deeplabv3plus_r50-d16_cityscapes-1024x2048.py \
+	--shape 1024 2048 --block-size 128 --active 0.3
+
 .PHONY: help setup demo test lint bench clean
 
 help:
@@ -47,7 +50,7 @@ lint: $(STAMPS)/tests
 	$(RUN) -m mypy mmdyn/blocks mmdyn/ops
 
 bench: $(STAMPS)/mmdyn
-	$(RUN) tools/benchmark.py $(ARGS)
+	$(RUN) tools/benchmark.py $(or $(ARGS),$(BENCH))
 
 clean:
 	rm -rf .venv .venv-upstream mmdyn/.mim mmdyn.egg-info build
