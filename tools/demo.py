@@ -26,7 +26,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
@@ -285,6 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
     root = paint(args)
     cfg = config_for(args, root)
     checkpoint = args.checkpoint or train(cfg)
+    init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     runs = make_runs(cfg, checkpoint, args, dataset.metainfo)
     play(runs, dataset, dataset.metainfo)

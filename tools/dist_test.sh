@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests on several GPUs of this machine, or on several processes of its CPU. Under BlockCopy the
-# test set's sampler must keep clips whole: test_dataloader.sampler.type=mmdyn.ClipSampler.
+# Tests on several GPUs of this machine, or on several processes of its CPU. Under BlockCopy each
+# process gets whole clips.
 #   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [arguments of tools/test.py]
 # NNODES, NODE_RANK, MASTER_ADDR and PORT name more machines; PYTHON another interpreter.
 set -euo pipefail

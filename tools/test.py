@@ -71,20 +71,25 @@ def use_augmentation(cfg: Config) -> None:
     dataset_config(cfg)["pipeline"] = cfg.tta_pipeline
 
 
-def check_order(cfg: Config, launcher: str) -> None:
-    """Refuses several processes that would each see every n-th frame of a clip.
+def keep_clips_whole(cfg: Config, launcher: str) -> None:
+    """Gives each process whole clips under BlockCopy: mmengine's sampler gives every n-th frame.
 
     Raises:
-        ValueError: Under BlockCopy, if the sampler does not keep clips whole.
+        ValueError: If the config has a sampler that is neither mmengine's nor ``ClipSampler``.
     """
-    sampler = cfg.test_dataloader.get("sampler", {}).get("type", "")
-    name = sampler if isinstance(sampler, str) else sampler.__name__
-    if launcher != "none" and uses_blockcopy(cfg) and name.split(".")[-1] != "ClipSampler":
+    if launcher == "none" or not uses_blockcopy(cfg):
+        return
+    sampler = cfg.test_dataloader.get("sampler", {}).get("type", "DefaultSampler")
+    name = (sampler if isinstance(sampler, str) else sampler.__name__).split(".")[-1]
+    if name not in ("DefaultSampler", "ClipSampler"):
         raise ValueError(
-            f"the test sampler {name!r} interleaves frames over processes, and BlockCopy needs a "
-            "clip's frames in order; add --cfg-options "
-            "test_dataloader.sampler.type=mmdyn.ClipSampler."
+            f"the test sampler {name!r} may interleave frames over processes, and BlockCopy needs "
+            "a clip's frames in order; set test_dataloader.sampler=dict(type='mmdyn.ClipSampler')."
         )
+    if name == "DefaultSampler":
+        print("test_dataloader.sampler: mmdyn.ClipSampler, which keeps clips whole")
+    cfg.test_dataloader.pop("sampler", None)
+    cfg.test_dataloader.sampler = dict(type="mmdyn.ClipSampler")
 
 
 def draw_into(cfg: Config, folder: str, interval: int) -> None:
@@ -119,7 +124,7 @@ def main() -> None:
             raise ValueError(f"--out must end in .pkl or .pickle, got {args.out}.")
         if args.tta:
             use_augmentation(cfg)
-        check_order(cfg, args.launcher)
+        keep_clips_whole(cfg, args.launcher)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"tools/test.py: {error}")
     stem = Path(args.config.split("::")[-1]).stem

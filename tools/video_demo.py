@@ -17,7 +17,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from mmengine.config import DictAction
-from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -122,7 +121,7 @@ def annotate(frame, sample, model, dense: bool, ms: float, args, gain) -> np.nda
     return add_panel(drawn, facts, float(executed.mean()), runtime.config.budget)
 
 
-def run(model, dataset, args: argparse.Namespace, logger: MMLogger) -> list[dict]:
+def run(model, dataset, args: argparse.Namespace) -> list[dict]:
     """Runs, draws and writes all frames; returns each frame's numbers."""
     rows, kept = [], []
     total = len(dataset) if args.frames is None else min(args.frames, len(dataset))
@@ -152,7 +151,7 @@ def run(model, dataset, args: argparse.Namespace, logger: MMLogger) -> list[dict
         grid = [kept[k : k + columns] for k in range(0, len(kept), columns)]
         write_picture(args.sheet, compose_sheet(grid, f"{args.config}: {args.source}"))
     if len(rows) < total:
-        logger.warning("%d of %d frames could not be read", total - len(rows), total)
+        print(f"{total - len(rows)} of {total} frames could not be read", file=sys.stderr)
     return rows
 
 
@@ -188,13 +187,12 @@ def _mean(rows: list[dict], name: str) -> float:
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     keep_freed_memory()
-    logger = MMLogger.get_instance("video_demo", log_level="INFO")
     try:
         model, pipeline = make_model(args)
         dataset = frames_dataset(args.source, pipeline)
     except (OSError, ValueError) as error:
         sys.exit(f"tools/video_demo.py: {error}")
-    rows = run(model, dataset, args, logger)
+    rows = run(model, dataset, args)
     if not rows:
         sys.exit(f"tools/video_demo.py: no frame of {args.source} could be read")
     Console().print(summary(rows, args.dense))

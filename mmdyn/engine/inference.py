@@ -13,12 +13,13 @@ import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
 from mmdyn import compat
+
+logger = logging.getLogger(__name__)
 
 
 def read_config(path: str | os.PathLike, options: dict | None = None) -> Config:
@@ -164,12 +165,12 @@ def read_frames(dataset, limit: int | None = None) -> Iterator[FrameInput]:
         try:
             info = dataset.get_data_info(number)
         except OSError as error:
-            print_log(f"the video ends early: {error}", logger="current", level=logging.WARNING)
+            logger.warning("the video ends early: %s", error)
             return
         try:
             yield _frame_input(dataset, number, info)
         except OSError as error:
-            print_log(f"skipped: {error}", logger="current", level=logging.WARNING)
+            logger.warning("skipped: %s", error)
 
 
 def _frame_input(dataset, number: int, info: dict) -> FrameInput:
