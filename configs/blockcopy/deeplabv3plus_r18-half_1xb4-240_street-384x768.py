@@ -56,12 +56,9 @@ model = dict(
         loss_decode=dict(
             type="CrossEntropyLoss",
             use_sigmoid=False,
-            class_weight=[
-                0.5, 1.5, 0.7, 1.0, 2.0, 4.0, 4.0, 4.0, 0.8, 1.0,
-                0.5, 3.0, 3.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0,
-            ],
+            class_weight=[0.5, 1.5, 0.7, 1, 2, 4, 4, 4, 0.8, 1, 0.5, 3, 3, 1, 2, 2, 2, 3, 3],
             avg_non_ignore=True,
-        ),  # fmt: skip
+        ),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),

@@ -7,9 +7,7 @@ MMDYN_STREET names the folder (default work_dirs/street). It is made with
     $STREET --split val --clips 1 --seed 7 --labelled all
 """
 
-import os
-
-data_root = os.environ.get("MMDYN_STREET", "work_dirs/street")
+data_root = "{{$MMDYN_STREET:work_dirs/street}}"
 crop_size = (256, 384)
 train_pipeline = [
     dict(type="LoadImageFromFile"),

@@ -1,0 +1,48 @@
+"""Every config is read on both stacks, and its model and hooks can be built."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import HOOKS, MODELS, DefaultScope
+
+import mmdyn
+from mmdyn.engine.inference import build_model, read_config
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAVES = sorted(path.name for path in (ROOT / "configs" / "blockcopy").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_config_is_read_and_its_hooks_are_known(name: str) -> None:
+    cfg = read_config(ROOT / "configs" / "blockcopy" / name)
+    scope = cfg.get("default_scope", "mmengine")
+    pytest.importorskip(scope)
+    DefaultScope.get_instance(f"test-{name}", scope_name=scope)
+    with MODELS.switch_scope_and_registry(None) as registry:
+        assert registry.get(cfg.model["type"]) is not None
+    with HOOKS.switch_scope_and_registry(None) as registry:
+        for hook in cfg.default_hooks.values():
+            assert registry.get(hook["type"]) is not None, hook
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "retinanet_r50_fpn_blockcopy_coco.py",
+        "mask-rcnn_r50_fpn_blockcopy_coco.py",
+        "deeplabv3plus_r50-d8_blockcopy_cityscapes-1024x2048.py",
+    ],
+)
+def test_one_line_converts_a_stock_model(name: str) -> None:
+    cfg = read_config(ROOT / "configs" / "blockcopy" / name)
+    pytest.importorskip(cfg.default_scope)
+    model = build_model(cfg)
+    assert mmdyn.is_converted(model)
+    assert type(model).__name__ == f"BlockCopy{cfg.model['host']}"
+    assert model.dataset_meta["classes"]
+
+
+def test_configs_are_text() -> None:
+    for path in (ROOT / "configs").rglob("*.py"):
+        assert not Config._is_lazy_import(str(path)), f"{path} would be read as a lazy config"
