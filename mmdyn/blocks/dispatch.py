@@ -9,7 +9,10 @@ from torch.utils._pytree import tree_map
 
 RULES: dict[Callable, Callable] = {}
 
-_WRITES_SELF = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"}
+_WRITES_SELF = {"__setitem__"} | {
+    f"__i{name}__"
+    for name in "add sub mul matmul truediv floordiv mod pow lshift rshift and xor or".split()
+}
 
 
 def implements(*functions: Callable | None):

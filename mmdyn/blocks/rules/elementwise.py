@@ -148,6 +148,8 @@ def _levels_of(value: Tensor, x: BlockTensor):
     value = value.view(*[1] * (4 - value.dim()), *value.shape) if value.dim() < 4 else value
     spatial = tuple(value.shape[2:])
     grid = x.frame.grid
+    if value.shape[0] not in (1, x.shape[0]):
+        return None
     if spatial == (1, 1):
         if value.shape[0] == 1:
             return value, value

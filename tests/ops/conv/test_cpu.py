@@ -1,0 +1,70 @@
+"""The packed, fused convolution against the plain one."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmdyn.ops.conv import Epilogue, PackedConv
+from mmdyn.ops.conv.cpu import fused_conv_works
+from mmdyn.ops.conv.reference import ACTIVATIONS
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3, torch.float64: 1e-12}
+GEOMETRY = list(itertools.product([1, 3, (1, 5)], [1, 2], [1, 2], [1, 4, 16]))
+
+
+def inputs(kernel, groups, dtype=torch.float32, n=3, channels=16):
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    x = torch.randn(n, channels, 11, 13).to(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels // groups, *kernel) * 0.2
+    return x.to(dtype), weight.to(dtype), torch.randn(channels).to(dtype)
+
+
+def check(got, wanted):
+    assert got.shape == wanted.shape and got.dtype == wanted.dtype
+    if got.numel():
+        limit = TOLERANCE[wanted.dtype] * float(wanted.double().abs().max().clamp(min=1.0))
+        assert float((got.double() - wanted.double()).abs().max()) <= limit
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kernel, stride, dilation, groups", GEOMETRY)
+def test_every_geometry(kernel, stride, dilation, groups, dtype):
+    x, weight, bias = inputs(kernel, groups, dtype)
+    conv = PackedConv(weight, bias, (stride, stride), (dilation, dilation), groups)
+    wanted = F.conv2d(x, weight, bias, stride, 0, dilation, groups)
+    for images in (3, 1, 0):
+        check(conv(x[:images]), wanted[:images])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+@pytest.mark.parametrize("name", [None, *ACTIVATIONS])
+def test_every_epilogue(name, residual, dtype):
+    scalars = {"leaky_relu": (0.1,), "hardtanh": (-0.5, 0.5)}.get(name, ())
+    x, weight, bias = inputs(3, 1, dtype)
+    other = torch.randn(3, 16, 9, 11).to(dtype) if residual else None
+    kept = None if other is None else other.clone()
+    epilogue = Epilogue(name, scalars)
+    wanted = epilogue(F.conv2d(x, weight, bias), other)
+    check(PackedConv(weight, bias, (1, 1), (1, 1), 1)(x, epilogue, other), wanted)
+    assert other is None or torch.equal(other, kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_inputs_and_residuals_of_any_memory_layout(dtype):
+    x, weight, bias = inputs(1, 1, dtype, channels=32)
+    weight, bias = weight[:, :16], bias
+    conv = PackedConv(weight, bias, (1, 1), (1, 1), 1)
+    layouts = [x[:, 8:24], x.contiguous()[:, 16:], x[:, ::2], x[:, 8:24, 1:, 1:]]
+    for view in layouts:
+        wanted = F.conv2d(view, weight, bias)
+        check(conv(view), wanted)
+        whole = torch.randn(3, 64, *view.shape[2:]).to(dtype)
+        for residual in (whole[:, 32:], whole.to(memory_format=torch.channels_last)[:, 32:]):
+            check(conv(view, Epilogue("relu"), residual), F.relu(wanted + residual))
+
+
+def test_the_fused_path_is_the_one_tested():
+    assert fused_conv_works(torch.float32)
