@@ -52,13 +52,9 @@ model = dict(
         num_classes=19,
         norm_cfg=norm_cfg,
         align_corners=False,
-        # In the order of Cityscapes' classes; thin and rare ones count more.
-        loss_decode=dict(
-            type="CrossEntropyLoss",
-            use_sigmoid=False,
-            class_weight=[0.5, 1.5, 0.7, 1, 2, 4, 4, 4, 0.8, 1, 0.5, 3, 3, 1, 2, 2, 2, 3, 3],
-            avg_non_ignore=True,
-        ),
+        # Hard pixels teach thin and rare things: poles, signs, people.
+        sampler=dict(type="OHEMPixelSampler", thresh=0.7, min_kept=40000),
+        loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),

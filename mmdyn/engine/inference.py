@@ -90,6 +90,8 @@ def _drop_pretrained(node: Any) -> None:
         init = node.get("init_cfg")
         if isinstance(init, dict) and init.get("type") == "Pretrained":
             node["init_cfg"] = None
+        elif isinstance(init, (list, tuple)):
+            node["init_cfg"] = [one for one in init if one.get("type") != "Pretrained"]
         for value in node.values():
             _drop_pretrained(value)
     elif isinstance(node, (list, tuple)):
@@ -108,7 +110,7 @@ def dataset_config(cfg: Config) -> dict:
 def dataset_meta(cfg: Config) -> dict:
     """Classes and palette of the config's test set, as far as it names them."""
     dataset = dataset_config(cfg)
-    with DATASETS.switch_scope_and_registry(None) as registry:
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
         kind = registry.get(dataset["type"]) if "type" in dataset else None
     return {**getattr(kind, "METAINFO", {}), **dataset.get("metainfo", {})}
 

@@ -39,7 +39,7 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
         return
     if not dist.is_initialized():
         dist.init_process_group("gloo")
-    cfg.setdefault("env_cfg", {})["dist_cfg"] = dict(backend="gloo")
+    cfg.env_cfg = {**cfg.get("env_cfg", {}), "dist_cfg": dict(backend="gloo")}
     wrapper = cfg.get("model_wrapper_cfg") or dict(
         type="MMDistributedDataParallel",
         broadcast_buffers=False,

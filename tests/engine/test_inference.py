@@ -1,0 +1,98 @@
+"""Configs, models and frames as the tools load them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from mmdyn.engine.inference import (
+    build_model,
+    check_checkpoint,
+    dataset_config,
+    dataset_meta,
+    frames_dataset,
+    pipeline_config,
+    read_config,
+    read_frames,
+)
+from mmdyn.visualization import FilmWriter
+
+
+def test_config_of_an_installed_package_and_options() -> None:
+    pytest.importorskip("mmdet")
+    cfg = read_config("mmdet::retinanet/retinanet_r18_fpn_1x_coco.py", {"model.neck.num_outs": 4})
+    assert cfg.model.neck.num_outs == 4
+    assert dataset_meta(cfg)["classes"][0] == "person"
+    assert pipeline_config(cfg)[0]["type"] == "LoadImageFromFile"
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="give a path, or mmdet::"):
+        read_config(tmp_path / "none.py")
+    (tmp_path / "near.pth").touch()
+    with pytest.raises(FileNotFoundError, match=r"in that folder are .*near\.pth"):
+        check_checkpoint(str(tmp_path / "none.pth"))
+    assert check_checkpoint("https://host/x.pth") == "https://host/x.pth"
+    with pytest.raises(FileNotFoundError, match="video file or a folder"):
+        frames_dataset(tmp_path / "none", [])
+
+
+def test_innermost_dataset() -> None:
+    inner = dict(type="A", pipeline=[1])
+    for outer in (inner, dict(dataset=inner), dict(datasets=[dict(dataset=inner)])):
+        assert dataset_config(Config(dict(test_dataloader=dict(dataset=outer)))).type == "A"
+    assert dataset_config(Config({})) == {}
+    with pytest.raises(ValueError, match="no test pipeline"):
+        pipeline_config(Config({}))
+
+
+def test_nothing_is_downloaded() -> None:
+    """Stock configs name weights on the web; a model without a checkpoint does not want them."""
+    pytest.importorskip("mmseg")
+    cfg = read_config("mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py")
+    assert cfg.model.pretrained
+    model = build_model(cfg)
+    assert not model.training and "Pretrained" not in str(model.backbone.init_cfg)
+    assert cfg.model.pretrained, "the config stays as it was"
+    assert not any("SyncBatchNorm" in type(m).__name__ for m in model.modules())
+    assert len(model.dataset_meta["classes"]) == 19
+
+
+@pytest.fixture
+def steps() -> list:
+    pytest.importorskip("mmseg")
+    from mmengine.registry import DefaultScope
+
+    DefaultScope.get_instance("test-frames", scope_name="mmseg")
+    return [
+        dict(type="LoadImageFromFile"),
+        dict(type="Resize", scale=(32, 24)),
+        dict(type="LoadAnnotations"),
+        dict(type="PackSegInputs"),
+    ]
+
+
+def test_frames_of_a_folder(tmp_path: Path, steps: list, caplog) -> None:
+    for number in (1, 2, 10):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((48, 64, 3), number, np.uint8))
+    (tmp_path / "2.png").write_bytes(b"broken")
+    frames = list(read_frames(frames_dataset(tmp_path, steps)))
+    assert [frame.image[0, 0, 0] for frame in frames] == [1, 10]
+    assert [frame.number for frame in frames] == [0, 2]
+    assert "2.png is not a readable image" in caplog.text
+    (sample,) = frames[1].data["data_samples"]
+    assert sample.frame_id == 2 and sample.ori_shape == (48, 64)
+    assert frames[1].data["inputs"][0].shape == (3, 24, 32)
+
+
+def test_frames_of_a_video_keep_their_pixels(tmp_path: Path, steps: list) -> None:
+    path = tmp_path / "film.avi"
+    with FilmWriter(path) as film:
+        for level in (50, 150, 250):
+            film.write(np.full((48, 64, 3), level, np.uint8))
+    frames = list(read_frames(frames_dataset(path, steps), limit=2))
+    assert [round(float(f.image.mean()) / 50) for f in frames] == [1, 3]
+    assert frames[0].image.shape == (48, 64, 3)
+    assert frames[1].data["data_samples"][0].video_id == "film.avi"
