@@ -3,6 +3,7 @@
 from mmdyn.blocks import rules  # noqa: F401
 from mmdyn.blocks.frame import Constants, Frame, StaleMemoryError, Tracker
 from mmdyn.blocks.grid import BlockGrid, Level
+from mmdyn.blocks.laid_out import LaidOutBlocks
 from mmdyn.blocks.tensor import BlockTensor, split
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "BlockTensor",
     "Constants",
     "Frame",
+    "LaidOutBlocks",
     "Level",
     "StaleMemoryError",
     "Tracker",

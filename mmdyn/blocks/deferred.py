@@ -50,11 +50,17 @@ class Deferred:
         self.channels = spec.weight.shape[0]
         self.dtype, self.device = spec.dtype, spec.weight.device
         self.result: Packed | None = None
+        self._children: list[weakref.ref] = []
 
     def _child(self) -> "Deferred":
         child = Deferred(self.frame, self.spec, self.inputs, self)
         child.norm, child.residual, child.epilogue = self.norm, self.residual, self.epilogue
+        self.add_child(child.reference())
         return child
+
+    def add_child(self, child: weakref.ref) -> None:
+        """Remembers what will read this result when it runs."""
+        self._children.append(child)
 
     @property
     def open(self) -> bool:
@@ -97,7 +103,15 @@ class Deferred:
                 ancestor = ancestor.parent
             self.result = self._finish(ancestor) if ancestor is not None else self._fused()
             self.parent = None
+            self._tell_children()
         return self.result
+
+    def _tell_children(self) -> None:
+        """What was made of this result and has not run yet reads it when it does."""
+        for level in self.result:
+            for child in self._children if level is not None else ():
+                self.frame.add_reader(level, child)
+        self._children = []
 
     def _fused(self) -> Packed:
         conv = self._folded()

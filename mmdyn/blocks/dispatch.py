@@ -8,6 +8,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 RULES: dict[Callable, Callable] = {}
+LAYOUT_RULES: dict[Callable, Callable] = {}  # for maps in another order of axes; take the function
 
 _WRITES_SELF = {"__setitem__"} | {
     f"__i{name}__"
@@ -59,16 +60,31 @@ def run_dense(func: Callable, args: tuple, kwargs: dict, reason: str):
         for original, dense in twins:
             if original is value:
                 return dense
-        twins.append((value, value.dense()))
+        twins.append((value, value.dense(contiguous=True)))
         return twins[-1][1]
 
     dense_args, dense_kwargs = tree_map(to_dense, (args, kwargs))
     out = func(*dense_args, **dense_kwargs)
     if not _writes(func, kwargs):
+        _tie_views(out, twins)
         return out
     for original, dense in twins:
         original.overwrite(dense)
     return tree_map(lambda value: _original_of(value, twins), out)
+
+
+def _tie_views(out, twins: list) -> None:
+    """A view of the dense copy stands for a view of the blocks: what is written to one shows in the other."""
+    storages: set = set()
+    tree_map(lambda v: storages.add(v.untyped_storage().data_ptr()) if _is_plain(v) else None, out)
+    for original, dense in twins:
+        if hasattr(original, "tie") and not dense.requires_grad:
+            if dense.untyped_storage().data_ptr() in storages:
+                original.tie(dense)
+
+
+def _is_plain(x: object) -> bool:
+    return isinstance(x, torch.Tensor) and not _is_blocks(x) and x.layout == torch.strided
 
 
 def _original_of(value, twins: list):

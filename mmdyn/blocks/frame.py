@@ -88,6 +88,7 @@ class Frame:
         self.strict = strict
         self.dense_sites: dict[str, Site] = {}
         self.macs: dict[str, float] = {}  # executed, by module path
+        self.sparse_paths: set[str] = set()  # counted modules that ran on blocks
         self.dense_macs = 0.0
         self.sparse_macs = 0.0  # what the dense network would do in modules that ran on blocks
         self._calls: Counter = Counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,7 +29,16 @@ class PaddedBlockTensor(torch.Tensor):
         )
 
     def __init__(self, unpadded, pad) -> None:
-        self.unpadded, self.pad, self.frame = unpadded, pad, unpadded.frame
+        # A second name for the blocks: what is written into the first one later is not padded.
+        deferred = unpadded.deferred
+        self.unpadded = unpadded.like(deferred or unpadded.packed)
+        self.pad, self.frame = pad, unpadded.frame
+        if deferred is not None:
+            deferred.add_child(weakref.ref(self))
+        else:
+            for level in unpadded.packed:
+                if level is not None:
+                    self.frame.add_reader(level, weakref.ref(self))
         n, c, h, w = unpadded.shape
         top, bottom, left, right = pad.halo
         self._size = torch.Size((n, c, h + top + bottom, w + left + right))
@@ -42,6 +53,10 @@ class PaddedBlockTensor(torch.Tensor):
         if hasattr(out, "reason"):
             return run_dense(func, args, kwargs, out.reason)
         return out
+
+    def run(self) -> None:
+        """Called before the blocks are written: takes a copy of them."""
+        self.unpadded = self.unpadded.map(torch.clone)
 
     @property
     def shape(self) -> torch.Size:
@@ -66,7 +81,10 @@ class PaddedBlockTensor(torch.Tensor):
         value = self.pad.value if self.pad.mode == "constant" else None
         return F.pad(dense, (left, right, top, bottom), self.pad.mode, value)
 
-    dense = composite
+    def dense(self, contiguous: bool = False) -> Tensor:
+        """The padded dense frame, a copy of one's own."""
+        dense = self.composite()
+        return dense.contiguous() if contiguous else dense
 
     def overwrite(self, dense: Tensor) -> None:
         raise NotImplementedError(

@@ -51,11 +51,12 @@ class BlockTensor(torch.Tensor):
             (grid.num_images, self._channels, grid.size[0] * block[0], grid.size[1] * block[1])
         )
         self._composite: tuple[int, Tensor] | None = None
+        self._tied: tuple[Tensor, int] | None = None
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         rule = RULES.get(func)
-        if rule is None:
+        if rule is None or (kwargs and kwargs.get("out") is not None):
             return run_dense(func, args, kwargs or {}, "no rule")
         out = rule(*args, **(kwargs or {}))
         return run_dense(func, args, kwargs or {}, out.reason) if type(out) is Refusal else out
@@ -86,6 +87,10 @@ class BlockTensor(torch.Tensor):
         """`blocks` and `halves`; runs a deferred convolution."""
         if self.deferred is not None:
             self._packed, self.deferred = self.deferred.run(), None
+        if self._tied is not None and self._tied[0]._version != self._tied[1]:
+            dense, self._tied = self._tied[0], None
+            self.overwrite(dense)
+            self.tie(dense)
         return self._packed
 
     @property
@@ -111,6 +116,16 @@ class BlockTensor(torch.Tensor):
             if level is not None:
                 self.frame.flush_readers(level)
 
+    def tie(self, dense: Tensor) -> None:
+        """Makes this map and a dense copy of it, of which views are out, follow each other's writes."""
+        self._tied = dense, dense._version
+
+    def changed(self) -> None:
+        """To be called after the packed data were written in place."""
+        if self._tied is not None:
+            dense, self._tied = self._tied[0], None
+            self.tie(dense.copy_(self.composite()))
+
     def write(self, func: Callable[[Tensor], object]) -> "BlockTensor":
         """Applies an in-place function to every executed block and returns self."""
         packed = self.packed
@@ -118,6 +133,7 @@ class BlockTensor(torch.Tensor):
         for level in packed:
             if level is not None:
                 func(level)
+        self.changed()
         return self
 
     def overwrite(self, dense: Tensor) -> None:
@@ -128,6 +144,7 @@ class BlockTensor(torch.Tensor):
         for old, new in zip(mine, fresh):
             if old is not None:
                 old.copy_(new)
+        self.changed()
 
     def composite(self) -> Tensor:
         """The dense frame (N, C, H, W): executed blocks new, copied ones from memory.
@@ -139,9 +156,15 @@ class BlockTensor(torch.Tensor):
             self._composite = version, _compose(self)
         return self._composite[1]
 
-    def dense(self) -> Tensor:
-        """The dense frame (N, C, H, W), contiguous in the order of the channels-last blocks."""
-        return self.composite().clone()
+    def dense(self, contiguous: bool = False) -> Tensor:
+        """The dense frame (N, C, H, W), a copy of one's own.
+
+        Args:
+            contiguous: In the order of its shape, as code that takes views of it may expect;
+                otherwise channels-last like the blocks.
+        """
+        memory = torch.contiguous_format if contiguous else torch.channels_last
+        return self.composite().clone(memory_format=memory)
 
     def __repr__(self, *, tensor_contents=None) -> str:
         grid = self.frame.grid

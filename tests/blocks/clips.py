@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmdyn.blocks import BlockGrid, BlockTensor, Constants, Frame, Level, split
+from mmdyn.blocks import BlockGrid, BlockTensor, Constants, Frame, LaidOutBlocks, Level, split
 from mmdyn.blocks.padded import PaddedBlockTensor
 from mmdyn.video import FeatureMemory
 
@@ -17,7 +17,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, to
 
 def as_dense(out):
     """A function's output as a plain tensor."""
-    return out.dense() if isinstance(out, (BlockTensor, PaddedBlockTensor)) else out
+    return out.dense() if isinstance(out, (BlockTensor, LaidOutBlocks, PaddedBlockTensor)) else out
 
 
 def relative_error(got: Tensor, wanted: Tensor) -> float:

@@ -3,6 +3,7 @@
 from mmdyn.blocks.rules import (  # noqa: F401
     convolution,
     elementwise,
+    layout,
     normalization,
     pooling,
     reduction,
