@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from mmdyn.blocks import BlockTensor, Tracker
+from mmdyn.blocks import BlockTensor, LaidOutBlocks, Tracker
+from mmdyn.blocks.padded import PaddedBlockTensor
 
 _COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 _NO_PLACE = (
     nn.modules.batchnorm._BatchNorm, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Sigmoid,
     nn.Hardswish, nn.Hardsigmoid, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d,
 )  # fmt: skip
+
+# Python packages whose autograd functions need no real memory.
+_NOT_COMPILED = ("torch.", "mmcv.cnn.")
+
+# Where a module's own method calls the compiled operator, its other layers keep their blocks.
+_COMPILED_METHODS = {"TOODHead": ("deform_sampling",)}
 
 
 class Enter:
@@ -40,11 +50,13 @@ class Leave:
             self.tracker.stack.pop()
         if self.counted and isinstance(output, torch.Tensor):
             macs = dense_macs(module, args, output)
-            share = frame.grid.executed_share if isinstance(output, BlockTensor) else 1.0
+            sparse = isinstance(output, (BlockTensor, LaidOutBlocks))
+            share = frame.grid.executed_share if sparse else 1.0
             frame.macs[self.path] = frame.macs.get(self.path, 0.0) + macs * share
             frame.dense_macs += macs
-            if isinstance(output, BlockTensor):
+            if sparse:
                 frame.sparse_macs += macs
+                frame.sparse_paths.add(self.path)
 
 
 def dense_macs(module: nn.Module, args: tuple, output: torch.Tensor) -> float:
@@ -64,17 +76,53 @@ class DenseBoundary:
     """Forward pre-hook of modules whose compiled operators need real memory."""
 
     def __call__(self, module: nn.Module, args: tuple, kwargs: dict):
-        def dense(value):
-            if not isinstance(value, BlockTensor):
-                return value
-            value.frame.went_dense(type(module).__name__, "a compiled operator")
-            return value.dense().contiguous()
-
-        return tree_map(dense, args), tree_map(dense, kwargs)
+        return _densified(type(module).__name__, args, kwargs)
 
 
-def _is_compiled(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("mmcv.ops")
+class DenseMethod:
+    """Stands in for a module's method that calls a compiled operator itself."""
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __call__(self, *args, **kwargs):
+        args, kwargs = _densified(self.name, args, kwargs)
+        return getattr(type(self.module), self.name)(self.module, *args, **kwargs)
+
+
+def _densified(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def dense(value):
+        if isinstance(value, (BlockTensor, LaidOutBlocks, PaddedBlockTensor)):
+            value.frame.went_dense(name, "a compiled operator")
+            value = value.dense(contiguous=True)
+        return value.contiguous() if isinstance(value, torch.Tensor) else value
+
+    return tree_map(dense, args), tree_map(dense, kwargs)
+
+
+@cache
+def _sees_compiled(python_module: str) -> bool:
+    """Whether a Python module holds autograd functions of its own: they hand tensors to compiled code
+    past torch's functions, where a rule could serve them."""
+    for value in vars(sys.modules[python_module]).values():
+        owner = value if isinstance(value, type) else getattr(value, "__self__", None)
+        if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+            if not owner.__module__.startswith("torch."):
+                return True
+    return False
+
+
+def _guard(module: nn.Module) -> None:
+    """Keeps blocks out of compiled operators that the module may call."""
+    for cls in type(module).__mro__:
+        methods = _COMPILED_METHODS.get(cls.__name__)
+        if methods:
+            for name in methods:
+                module.__dict__[name] = DenseMethod(module, name)
+            return
+    homes = {cls.__module__ for cls in type(module).__mro__ if cls.__module__ in sys.modules}
+    if any(not home.startswith(_NOT_COMPILED) and _sees_compiled(home) for home in homes):
+        module.register_forward_pre_hook(DenseBoundary(), with_kwargs=True)
 
 
 def attach(model: nn.Module, tracker: Tracker) -> None:
@@ -85,13 +133,14 @@ def attach(model: nn.Module, tracker: Tracker) -> None:
         module.register_forward_pre_hook(Enter(tracker, path))
         leave = Leave(tracker, path, isinstance(module, _COUNTED))
         module.register_forward_hook(leave, always_call=True)
-        if _is_compiled(module):
-            module.register_forward_pre_hook(DenseBoundary(), with_kwargs=True)
+        _guard(module)
 
 
 def detach(model: nn.Module) -> None:
     """Removes them, also from a copied or unpickled model."""
     for module in model.modules():
+        for name in [k for k, v in module.__dict__.items() if isinstance(v, DenseMethod)]:
+            del module.__dict__[name]
         for hooks, flags in (
             (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
             (module._forward_hooks, module._forward_hooks_always_called),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Callable, Hashable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from mmdyn.blocks import BlockTensor
+from mmdyn.blocks import BlockTensor, LaidOutBlocks
 from mmdyn.policies.observation import TaskOutput
 
 
@@ -47,8 +48,12 @@ class Host:
         """Whether this call is not a frame of a video: training."""
         return model.training
 
+    def check_class(self, cls: type) -> None:
+        """Raises ValueError for a class whose models cannot be converted."""
+
     def check(self, model) -> None:
         """Raises ValueError for a model that cannot be converted."""
+        self.check_class(type(model))
 
     def example(self, model, block: tuple[int, int]) -> tuple[tuple, dict]:
         """Arguments for a trial frame: noise of two by two blocks."""
@@ -60,7 +65,9 @@ class Host:
         for place, value in candidates:
             if isinstance(value, Tensor) and value.dim() == 4:
                 return Call(value, place, args, kwargs, [{} for _ in range(value.shape[0])])
-        shapes = [tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for _, v in candidates]
+        shapes = [
+            tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for _, v in candidates
+        ]
         raise ValueError(f"expected an image batch (N, C, H, W) among the arguments, got {shapes}")
 
     def streams(self, call: Call, clip_id: Callable) -> list[tuple[Hashable, int | None]]:
@@ -79,7 +86,7 @@ class Host:
             if is_dataclass(value) and not isinstance(value, type):
                 parts = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
                 return replace(value, **{name: tree_map(crop, v) for name, v in parts.items()})
-            if isinstance(value, BlockTensor):
+            if isinstance(value, (BlockTensor, LaidOutBlocks)):
                 value = value.dense()
             if not isinstance(value, Tensor) or value.dim() != 4 or (height, width) == size:
                 return value

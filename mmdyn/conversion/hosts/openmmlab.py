@@ -92,7 +92,9 @@ class DetectorHost(_OpenMMLabHost):
         return (image, [sample]), dict(mode="predict")
 
     def pad_metas(self, meta: dict, old, size) -> dict:
-        return dict(batch_input_shape=size, pad_shape=(*size, 3)[: len(meta.get("pad_shape", size))])
+        return dict(
+            batch_input_shape=size, pad_shape=(*size, 3)[: len(meta.get("pad_shape", size))]
+        )
 
     def tasks(self, call: Call, outputs: Any, size) -> list[TaskOutput | None]:
         if not _are_samples(outputs):
@@ -139,7 +141,11 @@ def _mask_boxes(masks: Tensor, size: tuple[int, int]) -> Tensor:
     step = size[0] / masks.shape[1]
     low = torch.stack([cols.int().argmax(1), rows.int().argmax(1)], 1)
     high = torch.stack(
-        [cols.shape[1] - cols.flip(1).int().argmax(1), rows.shape[1] - rows.flip(1).int().argmax(1)], 1
+        [
+            cols.shape[1] - cols.flip(1).int().argmax(1),
+            rows.shape[1] - rows.flip(1).int().argmax(1),
+        ],
+        1,
     )
     boxes = torch.cat([low, high], 1).float() * step
     return boxes * masks.flatten(1).any(1)[:, None]
@@ -156,6 +162,7 @@ class SegmentorHost(_OpenMMLabHost):
         return (image, [sample]), dict(mode="predict")
 
     def check(self, model) -> None:
+        super().check(model)
         mode = (getattr(model, "test_cfg", None) or {}).get("mode", "whole")
         if mode != "whole":
             raise ValueError(
@@ -179,14 +186,28 @@ class SegmentorHost(_OpenMMLabHost):
         ]
 
 
-def _is_a(model: nn.Module, package: str, *names: str) -> bool:
-    return any(c.__module__.startswith(package) and c.__name__ in names for c in type(model).mro())
+class TrackerHost(Host):
+    """mmdet's trackers take clips and call their detector past its ``forward``: refused."""
+
+    def check_class(self, cls: type) -> None:
+        raise ValueError(
+            f"{cls.__name__} is a tracker: it takes clips (N, T, C, H, W) and keeps a memory of its own; "
+            "convert its detector alone, from the detector's own config, and feed the tracker with "
+            "what it finds"
+        )
 
 
-def host_for(model: nn.Module) -> Host:
-    """The host of a model, known by its base classes, so that neither package need be there."""
-    if _is_a(model, "mmdet", "BaseDetector"):
+def _is_a(cls: type, package: str, *names: str) -> bool:
+    return any(c.__module__.startswith(package) and c.__name__ in names for c in cls.mro())
+
+
+def host_for(model: nn.Module | type) -> Host:
+    """The host of a model or its class, known by its bases, so that neither package need be there."""
+    cls = model if isinstance(model, type) else type(model)
+    if _is_a(cls, "mmdet", "BaseMOTModel"):
+        return TrackerHost()
+    if _is_a(cls, "mmdet", "BaseDetector"):
         return DetectorHost()
-    if _is_a(model, "mmseg", "BaseSegmentor"):
+    if _is_a(cls, "mmseg", "BaseSegmentor"):
         return SegmentorHost()
     return Host()

@@ -1,0 +1,110 @@
+"""The host check: what it judges, what it writes, and that it sees a wrong network."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mmdyn.conversion.hosts import parity, zoo
+
+ROOT = Path(__file__).parents[2]
+
+
+def _load_tool():
+    spec = importlib.util.spec_from_file_location("check_hosts", ROOT / "tools" / "check_hosts.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = _load_tool()
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 4, 3, 1, 1)
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+class Drifting(Small):
+    """Says something else whenever it is asked: no conversion of it can be right."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) + self.calls
+
+
+def test_a_network_equals_its_dense_self():
+    found = parity.measure(Small().eval(), (64, 64), 16)
+    assert not found.faults
+    assert found.error_none == 0.0 and found.error_all < 1e-5 and found.error_some < 1e-5
+    assert found.sparse_mac_share == 1.0 and not found.dense_ops
+
+
+def test_a_wrong_network_is_seen():
+    faults = parity.measure(Drifting().eval(), (64, 64), 16).faults
+    assert [fault.split()[0] for fault in faults] == ["error_all", "error_none", "error_some"]
+
+
+@pytest.mark.parametrize(
+    "ours, error",
+    [
+        ([1.0, 2.0], 0.0),
+        ([1.0, 1.0], 0.5),
+        ([1.0, float("nan")], float("inf")),
+        ([1.0], float("inf")),
+    ],
+)
+def test_relative_error(ours, error):
+    assert parity.relative_error(torch.tensor(ours), torch.tensor([1.0, 2.0])) == error
+
+
+def test_a_stock_config_passes_and_is_written(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mmseg")
+    config = "mmseg::fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py"
+    rows, table = tmp_path / "rows.json", tmp_path / "hosts.md"
+    arguments = [config, "--size", "128", "--block-size", "32"]
+    monkeypatch.setattr(
+        sys, "argv", ["check_hosts.py", *arguments, "--json", str(rows), "--markdown", str(table)]
+    )
+    assert tool.main() == 0
+    (row,) = json.loads(rows.read_text())
+    assert row["config"] == config and row["status"] == "ok" and row["error_all"] <= 1e-4
+    assert {"error_none", "sparse_mac_share", "dense_ops", "ms"} <= set(row)
+    assert f"| {config} | ok |" in table.read_text()
+    assert "1 ok" in capsys.readouterr().out
+
+
+def test_a_tracker_is_refused_by_name():
+    pytest.importorskip("mmdet")
+    row = tool.check("mmdet::qdtrack/qdtrack_faster-rcnn_r50_fpn_4e_base.py", (64, 64), 32)
+    assert row.status == "refused" and "QDTrack is a tracker" in row.reason
+
+
+def test_an_unknown_config_fails():
+    row = tool.check("mmdet::nowhere/nothing.py", (64, 64), 32)
+    assert row.status == "failed" and "nothing.py" in row.reason
+
+
+def test_a_zoo_has_one_config_a_family():
+    pytest.importorskip("mmseg")
+    names = zoo.representatives("mmseg")
+    assert len(names) == len(set(names)) and any("::deeplabv3plus/" in n for n in names)
+    assert all(zoo.resolve(name).is_file() for name in names)
+
+
+def test_an_image_that_blocks_do_not_divide_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["check_hosts.py", "x.py", "--size", "100"])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert "multiples of 64" in capsys.readouterr().err
