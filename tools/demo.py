@@ -38,7 +38,7 @@ from mmdyn.datasets.street_layouts import StreetDataset
 from mmdyn.engine.inference import build_model, read_config
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.visualization import FilmWriter, add_panel, add_title, compose_sheet, draw_frame
-from mmdyn.visualization.hooks import executed_cells, frame_facts
+from mmdyn.visualization.hooks import executed_cells
 
 CONFIG = Path(__file__).parents[1] / (
     "configs/blockcopy/deeplabv3plus_r18-half_1xb4-240_street-384x768.py"
@@ -246,7 +246,7 @@ def table_of(rows: list[dict]) -> Table:
 
 def draw(runs: list[Run], rows: list[dict], args: argparse.Namespace) -> None:
     """Writes the video (dense beside the smallest budget) and the sheet."""
-    chosen = np.linspace(0, len(runs[0].ms) - 1, min(4, len(runs[0].ms))).round().astype(int)
+    chosen = np.linspace(0, len(runs[0].ms) - 1, min(3, len(runs[0].ms))).round().astype(int)
     sheet: list[list[np.ndarray]] = [[] for _ in chosen]
     with FilmWriter(args.out / "demo.mp4", fps=10) as film:
         for index in range(len(runs[0].ms)):
@@ -258,8 +258,7 @@ def draw(runs: list[Run], rows: list[dict], args: argparse.Namespace) -> None:
         "Bright blocks inside the yellow line were executed, faded ones copied from the frame "
         "before; the bar is the share executed, its mark the budget. "
         + "; ".join(
-            f"{r['name']}: mIoU {r['miou']:.1f}, {r['share']:.0%} executed, {r['ms']:.0f} ms"
-            for r in rows
+            f"{r['name']}: mIoU {r['miou']:.1f}, {r['gmacs']:.1f} GMACs a frame" for r in rows
         )
     )
     title = "A clip the network has not seen: the first frame runs whole, later ones in part"
@@ -270,9 +269,13 @@ def framed(run: Run, index: int) -> np.ndarray:
     """A frame's picture with its title and panel."""
     picture = add_title(run.pictures[index], run.name, f"frame {index}")
     if run.budget is None:
-        return add_panel(picture, {"network": f"{run.ms[index]:.0f} ms"}, 1.0)
+        return add_panel(picture, {"blocks executed": "100%"}, 1.0)
     stats = run.stats[index]
-    return add_panel(picture, frame_facts(stats), stats["executed_share"], run.budget)
+    facts = {
+        "blocks executed": f"{stats['executed_share']:.0%}",
+        "GMACs (dense)": f"{stats['gmacs']:.1f} ({stats['dense_gmacs']:.1f})",
+    }
+    return add_panel(picture, facts, stats["executed_share"], run.budget)
 
 
 def main(arguments: list[str] | None = None) -> None:
