@@ -11,7 +11,6 @@ SIZE = (32, 48)
 BLOCKS = [(16, 16), (8, 24)]
 
 every_case = pytest.mark.parametrize("case", ALL, ids=str)
-every_block = pytest.mark.parametrize("block", BLOCKS, ids=str)
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +24,10 @@ def image(seed: int = 0, images: int = 2, dtype: torch.dtype = torch.float32) ->
     return torch.randn(images, CHANNELS, *SIZE, generator=generator).to(dtype)
 
 
-@every_block
 @every_case
-def test_all_cells_full_is_the_dense_network(case, block):
+def test_all_cells_full_is_the_dense_network(case):
     function, _ = case.build()
+    block = BLOCKS[ALL.index(case) % len(BLOCKS)]
     x = image()
     clip = Clip(function, block, remembers=False)
     out = clip.run(x.clone())
@@ -49,9 +48,11 @@ def test_all_cells_full_is_the_dense_network_under_autocast(case):
     assert_close(got, wanted, torch.bfloat16 if lossy else None)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize("narrow", [True, False])
 @every_case
-def test_all_cells_full_is_the_dense_network_in_other_types(case, dtype):
+def test_all_cells_full_is_the_dense_network_in_other_types(case, narrow):
+    half = (torch.bfloat16, torch.float16)[ALL.index(case) % 2]
+    dtype = half if narrow else torch.float64
     function, _ = case.build(dtype)
     x = image(dtype=dtype)
     try:
@@ -71,7 +72,7 @@ def test_all_cells_copied_is_the_last_output(case):
     assert torch.equal(again, last)
 
 
-@pytest.mark.parametrize("cells", ["none", "one", "some", "all"])
+@pytest.mark.parametrize("cells", ["none", "some"])
 @every_case
 def test_an_unchanged_image_gives_the_dense_output_whatever_runs(case, cells):
     function, _ = case.build()
@@ -82,16 +83,15 @@ def test_an_unchanged_image_gives_the_dense_output_whatever_runs(case, cells):
     assert_close(clip.dense(x.clone(), cells), function(x.clone()))
 
 
-@pytest.mark.parametrize("cells", ["one", "some"])
 @every_case
-def test_executed_cells_see_new_pixels_and_copied_neighbours_see_nothing(case, cells):
+def test_executed_cells_see_new_pixels_and_copied_neighbours_see_nothing(case):
     if case.reach > 1:
         pytest.skip("copied cells feed what they were fed when they ran")
     function, _ = case.build()
     old, new = image(0), image(1)
     clip = Clip(function, (16, 16))
     before = clip.dense(old.clone())
-    out = clip.run(new.clone(), cells)
+    out = clip.run(new.clone(), "some")
     grid = clip.frame.grid
     ran = spread(grid.levels, SIZE).bool()
     composite = function(torch.where(ran, new, old))

@@ -25,7 +25,7 @@ def windows(dense, grid, halo, mode="constant", fill=0.0):
     return gather_windows(packed, store, index, places, halo), block
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3)),
     st.tuples(st.integers(1, 4), st.integers(1, 4)),
