@@ -56,7 +56,8 @@ def test_any_geometry(grid, block, kernel, stride, dilation, groups, padding, ce
 @settings(max_examples=30)
 @given(
     grids, blocks, kernels, st.integers(1, 2), st.integers(1, 2),
-    st.tuples(*[st.integers(0, 4)] * 4), st.sampled_from(["constant", "reflect", "replicate", "circular"]), masks,
+    st.tuples(*[st.integers(0, 4)] * 4),
+    st.sampled_from(["constant", "reflect", "replicate", "circular"]), masks,
 )  # fmt: skip
 def test_any_explicit_padding(grid, block, kernel, stride, dilation, pads, mode, cells):
     weight = weight_of(3, 1, kernel)
