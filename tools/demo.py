@@ -15,7 +15,6 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,10 +59,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def progress(clips: Iterable, count: int) -> Iterable:
-    return tqdm(clips, total=count, unit="clip", desc="painting")
-
-
 def paint(args: argparse.Namespace) -> Path:
     """Makes the frames to train on and the clip to test on, unless they are there."""
     root = args.out / f"street-{args.size[0]}x{args.size[1]}"
@@ -79,7 +74,7 @@ def paint(args: argparse.Namespace) -> Path:
     for plan, seeds in plans:
         done = root / f"{plan.split}-{len(seeds)}x{plan.frames}.done"
         if not done.exists():
-            plan.write(seeds, jobs, progress)
+            plan.write(seeds, jobs, lambda it, n: tqdm(it, total=n, unit="clip", desc="painting"))
             done.touch()
     return root
 
@@ -211,18 +206,14 @@ def results(runs: list[Run]) -> list[dict]:
         ms = float(np.median(run.ms[1:]))
         rows.append(
             dict(
-                name=run.name,
-                miou=float(quality["mIoU"]),
-                budget=run.budget,
-                share=share,
+                name=run.name, miou=float(quality["mIoU"]), budget=run.budget, share=share,
                 share_clip=(share * len(later) + 1) / (len(later) + 1) if later else 1.0,
                 gmacs=float(np.mean([s["gmacs"] for s in later])) if later else dense_gmacs,
                 ms=ms,
                 policy_ms=float(np.median([s["policy_ms"] for s in later])) if later else 0.0,
-                speedup=dense_ms / ms,
-                ideal_share=dense_ms / ms * share,
+                speedup=dense_ms / ms, ideal_share=dense_ms / ms * share,
             )
-        )
+        )  # fmt: skip
     return rows
 
 
@@ -232,15 +223,10 @@ def table_of(rows: list[dict]) -> Table:
     for row in rows:
         dense = row["budget"] is None
         table.add_row(
-            row["name"],
-            f"{row['miou']:.1f}",
-            f"{row['share']:.1%}",
-            f"{row['gmacs']:.2f}",
-            f"{row['ms']:.0f}",
-            "" if dense else f"{row['policy_ms']:.1f}",
-            "1.00" if dense else f"{row['speedup']:.2f}",
-            "" if dense else f"{row['ideal_share']:.2f}",
-        )
+            row["name"], f"{row['miou']:.1f}", f"{row['share']:.1%}", f"{row['gmacs']:.2f}",
+            f"{row['ms']:.0f}", "" if dense else f"{row['policy_ms']:.1f}",
+            f"{row['speedup']:.2f}", "" if dense else f"{row['ideal_share']:.2f}",
+        )  # fmt: skip
     return table
 
 
