@@ -183,7 +183,8 @@ def _preamble(rows: list[Row], command: str) -> list[str]:
     return [
         "# Which stock networks run on blocks",
         "",
-        "Written by the tool, from its run over one config of each folder of both zoos:",
+        "Written by the tool over one config of each family of both zoos. Rows that were run again "
+        "after a repair come from a second run, joined with `--read`:",
         "",
         f"    {command}",
         "",
@@ -275,12 +276,14 @@ def main() -> int:
         print(line(rows[name]), flush=True)
         if args.json:
             Path(args.json).write_text(json.dumps([asdict(r) for r in rows.values()], indent=1))
-    done = list(rows.values())
+    done = sorted(rows.values(), key=lambda row: row.config)
     print(", ".join(f"{sum(r.status == s for r in done)} {s}" for s in STATUSES))
     if args.markdown:
         Path(args.markdown).parent.mkdir(parents=True, exist_ok=True)
-        command = " ".join(["python tools/check_hosts.py", *(f"--zoo {z}" for z in zoo.PACKAGES)])
-        Path(args.markdown).write_text(markdown(done, f"{command} --markdown {args.markdown}"))
+        words = ["python tools/check_hosts.py", *(f"--zoo {z}" for z in zoo.PACKAGES)]
+        words += [f"--size {' '.join(map(str, args.size))}", f"--block-size {args.block_size}"]
+        text = markdown(done, " ".join([*words, f"--markdown {args.markdown}"]))
+        Path(args.markdown).write_text(text)
     return int(any(row.status == "failed" for row in done))
 
 
