@@ -5,7 +5,7 @@
 CONFIG is a file or 'mmdet::folder/name.py'. A zoo is one config a folder, the one with the
 smallest backbone. Each runs in a process of its own. Ends with 1 if a row fails.
 
-A row's errors are relative to the largest value of each output: all blocks executed against the dense
+A row's errors are relative to each output's largest value: all blocks executed against the dense
 network (fp32, at most 1e-4), all blocks of another image copied against the last output (at most
 1e-6), a random half of the blocks of the same image executed against the dense network (1e-4).
 """

@@ -74,7 +74,7 @@ def run_dense(func: Callable, args: tuple, kwargs: dict, reason: str):
 
 
 def _tie_views(out, twins: list) -> None:
-    """A view of the dense copy stands for a view of the blocks: what is written to one shows in the other."""
+    """A view of the dense copy stands for a view of the blocks: writes to one show in the other."""
     storages: set = set()
     tree_map(lambda v: storages.add(v.untyped_storage().data_ptr()) if _is_plain(v) else None, out)
     for original, dense in twins:

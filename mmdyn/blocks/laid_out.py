@@ -1,4 +1,4 @@
-"""Blocks seen in another order of axes, such as channels last or a row of tokens: nothing is moved."""
+"""Blocks seen in another order of axes, such as channels last or tokens; nothing moves."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class BlockTensor(torch.Tensor):
                 self.frame.flush_readers(level)
 
     def tie(self, dense: Tensor) -> None:
-        """Makes this map and a dense copy of it, of which views are out, follow each other's writes."""
+        """Makes this map and a dense copy of it, with views of its own, follow each other's writes."""
         self._tied = dense, dense._version
 
     def changed(self) -> None:

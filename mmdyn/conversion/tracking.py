@@ -102,8 +102,8 @@ def _densified(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
 
 @cache
 def _sees_compiled(python_module: str) -> bool:
-    """Whether a Python module holds autograd functions of its own: they hand tensors to compiled code
-    past torch's functions, where a rule could serve them."""
+    """Whether a Python module holds autograd functions of its own, which hand tensors to
+    compiled code past torch's functions, where a rule could serve them."""
     for value in vars(sys.modules[python_module]).values():
         owner = value if isinstance(value, type) else getattr(value, "__self__", None)
         if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):

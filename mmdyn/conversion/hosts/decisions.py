@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def keep_proposals(model: nn.Module, size: tuple[int, int]) -> None:
-    """Gives the RoI head some of the first frame's proposals for ever: their choice is not continuous.
+    """Gives the RoI head some of the first frame's proposals for ever: their choice jumps.
 
     As many an image pixel as the usual 1000 at 800x1333, so that shares of MACs mean something.
     """
@@ -42,10 +42,13 @@ def _wrap(owner: nn.Module, name: str, change: Callable) -> None:
 
 @contextmanager
 def same_choices(model: nn.Module, choices: list[Tensor]):
-    """Makes top-k, NMS and masked attention pick what they picked in the network's first call, kept in
-    `choices`.
+    """Makes top-k, NMS and masked attention pick what they picked in the network's first call.
 
-    Which of two nearly equal queries, points or boxes comes first is not continuous; what follows is.
+    Which of two nearly equal queries or boxes comes first is not continuous; what follows is.
+
+    Args:
+        model: The network.
+        choices: Where they are kept, in order; empty before the first call.
     """
     first, count = not choices, 0
 

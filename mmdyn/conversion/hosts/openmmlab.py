@@ -191,7 +191,7 @@ class TrackerHost(Host):
 
     def check_class(self, cls: type) -> None:
         raise ValueError(
-            f"{cls.__name__} is a tracker: it takes clips (N, T, C, H, W) and keeps a memory of its own; "
+            f"{cls.__name__} is a tracker: it takes clips (N, T, C, H, W) and has a memory of its own; "
             "convert its detector alone, from the detector's own config, and feed the tracker with "
             "what it finds"
         )
@@ -202,7 +202,7 @@ def _is_a(cls: type, package: str, *names: str) -> bool:
 
 
 def host_for(model: nn.Module | type) -> Host:
-    """The host of a model or its class, known by its bases, so that neither package need be there."""
+    """The host of a model or its class, known by its bases: neither package need be there."""
     cls = model if isinstance(model, type) else type(model)
     if _is_a(cls, "mmdet", "BaseMOTModel"):
         return TrackerHost()

@@ -16,7 +16,7 @@ from mmdyn.conversion.hosts.openmmlab import host_for
 
 PACKAGES = ("mmdet", "mmseg")
 
-# Folders that hold no family of networks: parts of configs, dataset descriptions, training tricks of others.
+# Folders that hold no family of networks, but parts of configs and descriptions of datasets.
 NO_FAMILY = {"_base_", "common", "dsdl", "misc"}
 
 # Folders whose configs are of several families or do not show the folder's own: files by pattern.
@@ -83,8 +83,8 @@ def _cost(path: Path) -> tuple[int, int, str]:
 def representatives(package: str) -> list[str]:
     """One config a family, 'mmdet::folder/name.py'.
 
-    Of a folder's configs with a model: the one that names the smallest backbone, then the shortest name;
-    in folders of several families the one so found for each pattern of `CHOSEN`.
+    Of a folder's configs with a model: the one that names the smallest backbone, then the shortest
+    name; in folders of several families the one so found for each pattern of `CHOSEN`.
     """
     found = []
     root = config_root(package)
@@ -204,8 +204,8 @@ def randomise(model: nn.Module) -> None:
 
 @contextmanager
 def calibrated(model: nn.Module):
-    """While it lasts, batch norms take the statistics of what they see, and keep them: a deep network
-    of unscaled random weights would overflow."""
+    """While it lasts, batch norms take the statistics of what they see, and keep them: a deep
+    network of unscaled random weights would overflow."""
 
     def take(norm: nn.Module, args: tuple) -> None:
         dims = [d for d in range(args[0].dim()) if d != 1]
