@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import torch
+
 from mmdyn import compat
 from mmdyn.conversion.hosts import parity, zoo
 
@@ -115,6 +117,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _child(pipe, log: str, *args) -> None:
+    torch.set_num_threads(1)  # a forked process must not wait for its parent's threads
     with open(log, "w") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
