@@ -1,4 +1,4 @@
-"""mmdyn: stock detection and segmentation networks that spend arithmetic where the picture needs it.
+"""mmdyn: stock vision networks that spend arithmetic where the picture needs it.
 
 Importing this package imports neither mmcv, mmdet nor mmseg: public names are fetched on first use.
 """

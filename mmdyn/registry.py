@@ -1,4 +1,4 @@
-"""mmdyn's registries: children of mmengine's roots, so that ``type='mmdyn.X'`` resolves in any config.
+"""mmdyn's registries, children of mmengine's roots: ``type='mmdyn.X'`` resolves in any config.
 
 Only mmengine is imported here: an ImportError in this module would reach a user as a misleading
 ``KeyError: 'mmdyn.X is not in the registry'``.

@@ -3,8 +3,9 @@
     python tools/benchmark.py CONFIG [--shape 1024 2048] [--active 0.3] [--policy random]
         [--dtype fp32] [--block-size 128] [--json OUT.json]
 
-Baselines: eager channels-last; batch norm folded and weights prepacked; torch.compile with freezing. All share
-threads and allocator. Samples are interleaved; one taken while other processes used the CPU is taken again.
+Baselines: eager channels-last; batch norm folded and weights prepacked; torch.compile with
+freezing. All share threads and allocator. Samples are interleaved; one taken while other processes
+used the CPU is taken again.
 """
 
 import argparse
@@ -33,14 +34,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="a stock mmdet or mmseg config, a path or mmdet::…")
     parser.add_argument("--shape", type=int, nargs="+", default=[1024, 2048], help="H W or N C H W")
     parser.add_argument("--active", type=float, nargs="+", default=[0.3], help="shares executed")
-    parser.add_argument("--block-size", nargs="+", default=["128"], help="side, height width, or auto")
+    parser.add_argument(
+        "--block-size", nargs="+", default=["128"], help="side, height width, or auto"
+    )
     parser.add_argument("--policy", default="random", help="name of a policy (default random)")
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=True))
     parser.add_argument("--repeats", type=int, default=5, help="interleaved samples (default 5)")
     parser.add_argument("--skip", nargs="*", default=[], help="baselines to leave out")
-    parser.add_argument("--retries", type=int, default=5, help="times a disturbed sample is retaken")
+    parser.add_argument(
+        "--retries", type=int, default=5, help="times a disturbed sample is retaken"
+    )
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     return parser.parse_args()
@@ -117,22 +122,24 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     mmdyn.convert_model(core, config, trial=False)
     conversion_ms = (time.perf_counter() - started) * 1e3
     with torch.no_grad():
-        check = float((first_output(core(frames[0])) - first_output(dense["eager"](frames[0]))).abs().max())
+        check = float(
+            (first_output(core(frames[0])) - first_output(dense["eager"](frames[0]))).abs().max()
+        )
         first_ms = runtime_of(core).stats["ms"]
     for state in runtime_of(core).streams.states.values():
         state.controller = FixedCount(active)
     times: dict[str, list[float]] = {name: [] for name in [*dense, "sparse"]}
     policy, shares = [], []
     with torch.no_grad():
-        for name, call in dense.items():
+        for call in dense.values():
             call(frames[0])
         for i in range(2):
             core(frames[i])
         for repeat in range(args.repeats):
             frame = frames[repeat % len(frames)]
             for name, call in dense.items():
-                times[name].append(clock.sample(lambda c=call: c(frame)))
-            times["sparse"].append(clock.sample(lambda: core(frame)))
+                times[name].append(clock.sample(lambda c=call, f=frame: c(f)))
+            times["sparse"].append(clock.sample(lambda f=frame: core(f)))
             policy.append(runtime_of(core).stats["policy_ms"])
             shares.append(runtime_of(core).stats["executed_share"])
     dense_ms = {name: statistics.median(times[name]) for name in dense}
@@ -172,8 +179,9 @@ def show(rows: list[dict], allocator: bool) -> None:
     console.print(table)
     row = rows[-1]
     console.print(
-        f"{row['config']}, {row['shape']}, {row['dtype']}, {row['device']}, {row['threads']} threads, "
-        f"torch {row['torch']}, freed memory kept: {allocator}; largest difference to dense with all "
+        f"{row['config']}, {row['shape']}, {row['dtype']}, {row['device']}, "
+        f"{row['threads']} threads, torch {row['torch']}, freed memory kept: {allocator}; "
+        f"largest difference to dense with all "
         f"blocks executed {row['max_abs_difference_all']:.1e}; "
         f"{row['disturbed_samples']} samples were disturbed by other processes"
     )

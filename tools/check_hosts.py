@@ -21,10 +21,9 @@ import time
 import traceback
 import warnings
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-
-import torch
 
 from mmdyn import compat
 from mmdyn.conversion.hosts import parity, zoo
@@ -117,16 +116,28 @@ def _first_line(error: Exception) -> str:
 
 
 def _child(pipe, log: str, *args) -> None:
-    torch.set_num_threads(1)  # a forked process must not wait for its parent's threads
     with open(log, "w") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
         pipe.send(asdict(check(*args)))
 
 
+@cache
+def _context():
+    """Children of a server that has imported much and computed nothing: quick, and no lock or
+    thread pool of this process is inherited half used."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["mmdyn.conversion.hosts.parity", "mmdet.models", "mmseg.models"]
+    )
+    return context
+
+
 def check_apart(config: str, size: tuple[int, int], block: int, timeout: float) -> Row:
     """`check` in a process of its own: neither a crash nor a hang ends the run."""
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context = _context()
     with tempfile.TemporaryDirectory() as folder:
         log = os.path.join(folder, "log")
         ours, theirs = context.Pipe(duplex=False)

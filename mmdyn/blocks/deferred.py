@@ -1,6 +1,6 @@
 """Convolutions that wait for their epilogue.
 
-A network calls ``conv``, ``norm``, ``relu`` and ``add`` one after the other; run apart, each passes over memory.
+A network calls ``conv``, ``norm``, ``relu``, ``add`` in turn; run apart, each passes over memory.
 A `Deferred` is a convolution that has gathered its input and not run yet. A rule for what follows
 folds it in; the first function that needs the pixels runs it, fused.
 """
@@ -8,8 +8,8 @@ folds it in; the first function that needs the pixels runs it, fused.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Callable
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +42,7 @@ class ConvSpec:
 class Deferred:
     """A convolution over gathered windows, with what has been folded into it so far."""
 
-    def __init__(self, frame: Frame, spec: ConvSpec, inputs: Packed, parent: "Deferred | None"):
+    def __init__(self, frame: Frame, spec: ConvSpec, inputs: Packed, parent: Deferred | None):
         self.frame, self.spec, self.inputs, self.parent = frame, spec, inputs, parent
         self.norm: tuple | None = None
         self.residual: Packed | None = None
@@ -52,7 +52,7 @@ class Deferred:
         self.result: Packed | None = None
         self._children: list[weakref.ref] = []
 
-    def _child(self) -> "Deferred":
+    def _child(self) -> Deferred:
         child = Deferred(self.frame, self.spec, self.inputs, self)
         child.norm, child.residual, child.epilogue = self.norm, self.residual, self.epilogue
         self.add_child(child.reference())
@@ -67,7 +67,7 @@ class Deferred:
         """Whether something can still be folded in."""
         return self.result is None and self.spec.key not in self.frame.constants.eager
 
-    def with_norm(self, norm: tuple) -> "Deferred | None":
+    def with_norm(self, norm: tuple) -> Deferred | None:
         """Batch norm after the convolution; None if something came between."""
         if not self.open or self.norm or self.residual or self.epilogue.activation:
             return None
@@ -75,14 +75,14 @@ class Deferred:
         child.norm = norm
         return child
 
-    def with_activation(self, name: str, scalars: tuple[float, ...] = ()) -> "Deferred | None":
+    def with_activation(self, name: str, scalars: tuple[float, ...] = ()) -> Deferred | None:
         if not self.open or self.epilogue.activation:
             return None
         child = self._child()
         child.epilogue = Epilogue(name, scalars)
         return child
 
-    def with_residual(self, packed: Packed) -> "Deferred | None":
+    def with_residual(self, packed: Packed) -> Deferred | None:
         if not self.open or self.residual or self.epilogue.activation:
             return None
         if packed[0].dtype != self.dtype:
@@ -101,16 +101,17 @@ class Deferred:
             ancestor = self.parent
             while ancestor is not None and ancestor.result is None:
                 ancestor = ancestor.parent
-            self.result = self._finish(ancestor) if ancestor is not None else self._fused()
+            self.result = self._fused() if ancestor is None else self._finish(ancestor)
             self.parent = None
-            self._tell_children()
+            self._tell_children(self.result)
         return self.result
 
-    def _tell_children(self) -> None:
+    def _tell_children(self, result: Packed) -> None:
         """What was made of this result and has not run yet reads it when it does."""
-        for level in self.result:
-            for child in self._children if level is not None else ():
-                self.frame.add_reader(level, child)
+        for level in result:
+            for child in self._children:
+                if level is not None:
+                    self.frame.add_reader(level, child)
         self._children = []
 
     def _fused(self) -> Packed:
@@ -122,11 +123,11 @@ class Deferred:
         out = conv(blocks, self.epilogue, residual[0])
         return out, None if halves is None else conv(halves, self.epilogue, residual[1])
 
-    def _finish(self, ancestor: "Deferred") -> Packed:
-        """The rest of the epilogue on a result that was needed before: fused no more from here on."""
+    def _finish(self, ancestor: Deferred) -> Packed:
+        """The rest of the epilogue on a result that was needed before: not fused from here on."""
         self.frame.constants.eager.add(self.spec.key)
-        out = []
-        for level, done in enumerate(ancestor.result):
+        out: list = []
+        for level, done in enumerate(ancestor.run()):
             if done is None:
                 out.append(None)
                 continue
@@ -173,7 +174,7 @@ class Deferred:
 
 
 def defer(frame: Frame, spec: ConvSpec, inputs: Packed, aliased: bool) -> Deferred:
-    """A new deferred convolution; `aliased` says that its inputs are somebody's blocks, not a copy."""
+    """A new deferred convolution; `aliased`: its inputs are somebody's blocks, not a copy."""
     deferred = Deferred(frame, replace(spec), inputs, None)
     if aliased:
         for level in inputs:

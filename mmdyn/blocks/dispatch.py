@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch.utils._pytree import tree_map
@@ -12,7 +12,21 @@ LAYOUT_RULES: dict[Callable, Callable] = {}  # for maps in another order of axes
 
 _WRITES_SELF = {"__setitem__"} | {
     f"__i{name}__"
-    for name in "add sub mul matmul truediv floordiv mod pow lshift rshift and xor or".split()
+    for name in [
+        "add",
+        "sub",
+        "mul",
+        "matmul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "lshift",
+        "rshift",
+        "and",
+        "xor",
+        "or",
+    ]
 }
 
 
@@ -78,9 +92,9 @@ def _tie_views(out, twins: list) -> None:
     storages: set = set()
     tree_map(lambda v: storages.add(v.untyped_storage().data_ptr()) if _is_plain(v) else None, out)
     for original, dense in twins:
-        if hasattr(original, "tie") and not dense.requires_grad:
-            if dense.untyped_storage().data_ptr() in storages:
-                original.tie(dense)
+        shared = dense.untyped_storage().data_ptr() in storages
+        if shared and hasattr(original, "tie") and not dense.requires_grad:
+            original.tie(dense)
 
 
 def _is_plain(x: object) -> bool:

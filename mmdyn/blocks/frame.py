@@ -49,10 +49,10 @@ class Site:
 
 @dataclass
 class Tracker:
-    """Where in the module tree the forward pass is; owned by a converted model, fed by its hooks."""
+    """Where in the module tree the forward pass is; a converted model's hooks feed it."""
 
     stack: list[str] = field(default_factory=list)
-    frame: "Frame | None" = None
+    frame: Frame | None = None
 
     @property
     def path(self) -> str:

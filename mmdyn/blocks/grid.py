@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ class BlockGrid:
         """Height and width that the grid covers, in image pixels."""
         return self.size[0] * self.block_size[0], self.size[1] * self.block_size[1]
 
-    def _plan(self, key: tuple, make) -> object:
+    def _plan(self, key: tuple, make) -> Any:
         if key not in self._plans:
             self._plans[key] = make()
         return self._plans[key]

@@ -1,4 +1,4 @@
-"""A block tensor with padding that has not been made: the next convolution or pool takes it as halo."""
+"""A block tensor with padding not yet made: the next convolution or pool takes it as halo."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PaddedBlockTensor(torch.Tensor):
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         rule = RULES.get(func)
-        if not getattr(rule, "takes_padding", False):
+        if rule is None or not getattr(rule, "takes_padding", False):
             return run_dense(func, args, kwargs, "explicit padding before it")
         out = rule(*args, **kwargs)
         if hasattr(out, "reason"):

@@ -26,7 +26,7 @@ class Ring(NamedTuple):
 
     positions: Tensor | None
     lookup: Tensor
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 class HaloTable(NamedTuple):
@@ -60,7 +60,7 @@ def ring_table(block: Pair, depth: Halo, device: torch.device) -> Ring:
 
 
 def _resolve(coords: Tensor, size: int, mode: str) -> Tensor:
-    """Coordinates that lie outside [0, size): -1 under 'constant', moved inside under the others."""
+    """Coordinates outside [0, size): -1 under 'constant', moved inside under the others."""
     if mode == "constant":
         return torch.where((coords < 0) | (coords >= size), -1, coords)
     if mode == "replicate":
@@ -133,7 +133,7 @@ def tap_table(
     grid: Pair, block: Pair, out: Pair, kernel: Pair, stride: Pair, pad: Pair, dilation: Pair,
     device: torch.device,
 ) -> Tensor:  # fmt: skip
-    """(cells, out_h * out_w, kh * kw) store rows under each kernel tap; the store holds whole blocks."""
+    """(cells, out_h * out_w, kh * kw) rows under each kernel tap of a store of whole blocks."""
     ring = Ring(None, torch.arange(block[0] * block[1], device=device), block[0] * block[1])
     oy, ox = _origins(grid, block, device)
     y = torch.arange(out[0], device=device) * stride[0] - pad[0]

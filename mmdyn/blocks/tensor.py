@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -91,6 +91,7 @@ class BlockTensor(torch.Tensor):
             dense, self._tied = self._tied[0], None
             self.overwrite(dense)
             self.tie(dense)
+        assert self._packed is not None
         return self._packed
 
     @property
@@ -101,11 +102,11 @@ class BlockTensor(torch.Tensor):
     def halves(self) -> Tensor | None:
         return self.packed[1]
 
-    def like(self, packed, block: Pair | None = None) -> "BlockTensor":
+    def like(self, packed, block: Pair | None = None) -> BlockTensor:
         """A tensor of the same frame."""
         return BlockTensor(self.frame, packed, block or self.block)
 
-    def map(self, func: Callable[[Tensor], Tensor], block: Pair | None = None) -> "BlockTensor":
+    def map(self, func: Callable[[Tensor], Tensor], block: Pair | None = None) -> BlockTensor:
         """Applies a function of one pixel, or of one block, to every executed block."""
         blocks, halves = self.packed
         return self.like((func(blocks), None if halves is None else func(halves)), block)
@@ -117,7 +118,7 @@ class BlockTensor(torch.Tensor):
                 self.frame.flush_readers(level)
 
     def tie(self, dense: Tensor) -> None:
-        """Makes this map and a dense copy of it, with views of its own, follow each other's writes."""
+        """Makes this map and a dense copy of it, and their views, follow each other's writes."""
         self._tied = dense, dense._version
 
     def changed(self) -> None:
@@ -126,7 +127,7 @@ class BlockTensor(torch.Tensor):
             dense, self._tied = self._tied[0], None
             self.tie(dense.copy_(self.composite()))
 
-    def write(self, func: Callable[[Tensor], object]) -> "BlockTensor":
+    def write(self, func: Callable[[Tensor], object]) -> BlockTensor:
         """Applies an in-place function to every executed block and returns self."""
         packed = self.packed
         self.about_to_change()
@@ -142,7 +143,7 @@ class BlockTensor(torch.Tensor):
         mine = self.packed
         self.about_to_change()
         for old, new in zip(mine, fresh):
-            if old is not None:
+            if old is not None and new is not None:
                 old.copy_(new)
         self.changed()
 
@@ -176,7 +177,7 @@ class BlockTensor(torch.Tensor):
 
 
 class Refusal:
-    """What a rule returns for a call it does not cover; the call then runs on the dense composite."""
+    """What a rule returns for a call it does not cover, which then runs on the composite."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class BlockCopyConfig:
         refresh: Change of the blocks left to copy, in the same unit, that runs the whole frame, at
             most once in `max_age` frames, so that the budget is kept; None never does.
         max_streams: Streams remembered at once.
-        clip_id: Name in the registry CLIP_IDS, or a function from an image's path to its clip and frame; used where
-            the data carry no ``video_id``.
+        clip_id: Name in the registry CLIP_IDS, or a function from an image's path to its clip and
+            frame; used where the data carry no ``video_id``.
         strict: Raise where the network calls a function that has no block rule.
     """
 
@@ -46,11 +46,13 @@ class BlockCopyConfig:
             sides = size if isinstance(size, (list, tuple)) else (size, size)
             if len(sides) != 2 or any(not isinstance(s, int) or s < 8 for s in sides):
                 raise ValueError(
-                    f"block_size must be an int >= 8, a pair of them or 'auto', got {self.block_size}"
+                    "block_size must be an int >= 8, a pair of them or 'auto', "
+                    f"got {self.block_size}"
                 )
         if self.max_age < 1 or self.max_streams < 1:
             raise ValueError(
-                f"max_age and max_streams must be at least 1, got {self.max_age}, {self.max_streams}"
+                "max_age and max_streams must be at least 1, "
+                f"got {self.max_age}, {self.max_streams}"
             )
 
     @property
@@ -68,5 +70,5 @@ class BlockCopyConfig:
 
 def _best_side(length: int) -> int:
     """The side among multiples of 32 near 128 that pads least, the nearest to 128 among equals."""
-    sides = [s for s in range(64, 225, 32)]
+    sides = list(range(64, 225, 32))
     return min(sides, key=lambda s: (-(-length // s) * s, abs(s - 128)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from torch import nn
 
@@ -31,10 +31,12 @@ class BlockCopyMixin:
         return _blank, (type(self).__mro__[2],), *state
 
 
-@lru_cache(maxsize=None)
+@cache
 def dynamic_class(host: type) -> type:
     """``BlockCopy<Host>``: the host's class with BlockCopyMixin before it."""
-    return type(f"BlockCopy{host.__name__}", (BlockCopyMixin, host), {"__module__": host.__module__})
+    return type(
+        f"BlockCopy{host.__name__}", (BlockCopyMixin, host), {"__module__": host.__module__}
+    )
 
 
 def _blank(host: type) -> nn.Module:
@@ -84,9 +86,7 @@ def convert_model(
         NotImplementedError: With ``strict``, if the trial calls a function without a block rule.
     """
     if not isinstance(config, BlockCopyConfig):
-        raise TypeError(
-            f"convert_model takes a BlockCopyConfig, got {type(config).__name__}"
-        )
+        raise TypeError(f"convert_model takes a BlockCopyConfig, got {type(config).__name__}")
     if is_converted(model):
         raise ValueError(
             f"{type(model).__name__} is converted already; call mmdyn.restore_model(model) first"

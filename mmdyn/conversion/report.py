@@ -32,7 +32,7 @@ class ConversionReport:
     dense: list[Site] = field(default_factory=list)
     note: str = ""
 
-    def read(self, frame: Frame) -> "ConversionReport":
+    def read(self, frame: Frame) -> ConversionReport:
         """Takes over what a frame showed; returns self."""
         self.dense = list(frame.dense_sites.values())
         self.sparse_mac_share = frame.sparse_macs / frame.dense_macs if frame.dense_macs else None

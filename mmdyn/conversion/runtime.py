@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdyn.blocks import BlockGrid, Constants, Frame, Level, StaleMemoryError, Tracker, split
 from mmdyn.conversion.config import BlockCopyConfig
@@ -171,15 +172,20 @@ class BlockCopyRuntime:
         return chosen
 
     def _age_limits(self, total: int, size, device) -> Tensor:
-        """Ages at which cells must run: `max_age` at most, spread so that they do not fall due at once."""
-        spread = torch.arange(total, device=device).view(size) * 7919 % max(
-            self.config.max_age // 2, 1
+        """Ages at which cells must run: `max_age` at most, spread over frames."""
+        spread = (
+            torch.arange(total, device=device).view(size) * 7919 % max(self.config.max_age // 2, 1)
         )
         return self.config.max_age - spread
 
     def _full(self, obs: Observation, block, slots) -> BlockGrid:
         return BlockGrid.filled(
-            Level.FULL, obs.image.shape[0], obs.grid_size, block, device=obs.image.device, slots=slots
+            Level.FULL,
+            obs.image.shape[0],
+            obs.grid_size,
+            block,
+            device=obs.image.device,
+            slots=slots,
         )
 
     def _guarded(self, forward, call: Call, image: Tensor, grid: BlockGrid):
@@ -219,9 +225,9 @@ class BlockCopyRuntime:
         total = executed[0].numel()
         for i, state in enumerate(states):
             ran = executed[i]
-            where = F.interpolate(
-                ran[None, None].float(), obs.thumbnail.shape[2:], mode="nearest"
-            )[0]
+            where = F.interpolate(ran[None, None].float(), obs.thumbnail.shape[2:], mode="nearest")[
+                0
+            ]
             state.thumbnail = torch.where(where > 0, obs.thumbnail[i], obs.memory_thumbnail[i])
             state.age = torch.where(ran, 1, state.age + 1)
             state.last_grid = ran

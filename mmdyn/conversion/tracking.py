@@ -106,9 +106,9 @@ def _sees_compiled(python_module: str) -> bool:
     compiled code past torch's functions, where a rule could serve them."""
     for value in vars(sys.modules[python_module]).values():
         owner = value if isinstance(value, type) else getattr(value, "__self__", None)
-        if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
-            if not owner.__module__.startswith("torch."):
-                return True
+        function = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
+        if function and not owner.__module__.startswith("torch."):
+            return True
     return False
 
 

@@ -37,7 +37,7 @@ class BlockCopyHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if isinstance(model, BaseTTAModel):
             raise ValueError(
-                "test-time augmentation gives one frame several times, and BlockCopy needs a clip's "
+                "test-time augmentation gives one frame several times; BlockCopy needs a clip's "
                 "frames once and in order; test without --tta"
             )
         if get_world_size() > 1 and not _keeps_clips(runner.test_dataloader):

@@ -11,7 +11,7 @@ from mmdyn.registry import MODELS
 
 
 @MODELS.register_module()
-def BlockCopy(host: str, **kwargs) -> BaseModel:  # noqa: N802 - the name in the config
+def BlockCopy(host: str, **kwargs) -> BaseModel:
     """Builds a stock model and makes it copy the blocks of a video frame that did not change.
 
     ``model = dict(type='mmdyn.BlockCopy', host='MaskRCNN', budget=0.3)`` over a stock config.
@@ -19,7 +19,7 @@ def BlockCopy(host: str, **kwargs) -> BaseModel:  # noqa: N802 - the name in the
     Args:
         host (str): Type of the stock model, looked up in the default scope.
         **kwargs: Fields of ``mmdyn.BlockCopyConfig`` (budget, block_size, policy, learning,
-            max_age, scene_cut, refresh, max_streams, clip_id, strict), and the host's own arguments.
+            max_age, scene_cut, refresh, max_streams, clip_id, strict), and the host's own.
 
     Returns:
         The host, converted in place: its class is a subclass of the stock one and its
@@ -40,7 +40,7 @@ def build_host(host: str, arguments: dict, method: str) -> BaseModel:
         known = isinstance(host, str) and registry.get(host) is not None
     if not known:
         raise ValueError(
-            f"mmdyn.{method}: unknown host {host!r} in scope '{registry.scope}'; give the type of the "
-            f"stock model, as in model=dict(type='mmdyn.{method}', host='MaskRCNN')"
+            f"mmdyn.{method}: unknown host {host!r} in scope '{registry.scope}'; give the type of "
+            f"the stock model, as in model=dict(type='mmdyn.{method}', host='MaskRCNN')"
         )
     return MODELS.build(dict(type=host, **arguments))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import PurePath
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from mmdyn.registry import CLIP_IDS
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from mmdyn.blocks.frame import StaleMemoryError
@@ -32,7 +31,7 @@ class FeatureMemory:
         self._entries: dict[str, _Entry] = {}
         self._clock: dict[int, int] = {}
 
-    def __deepcopy__(self, memo) -> "FeatureMemory":
+    def __deepcopy__(self, memo) -> FeatureMemory:
         return FeatureMemory()
 
     def __reduce__(self):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Hashable
+from typing import Any
 
 from torch import Tensor
 
@@ -54,9 +55,10 @@ class StreamState:
 class StreamTable:
     """Gives every stream its state and a memory slot.
 
-    A stream that takes the place in the batch of one that is gone (the next clip of a test set) inherits its slot.
-    One that comes back after its slot was taken is interleaved with others: from then on slots
-    are added, up to `max_streams`, after which the stream idle longest gives up its own.
+    A stream that takes the place in the batch of one that is gone (the next clip of a test set)
+    inherits its slot. One that comes back after its slot was taken is interleaved with others: from
+    then on slots are added, up to `max_streams`, after which the stream idle longest gives up its
+    own.
 
     Args:
         max_streams: Slots at most.
@@ -69,7 +71,7 @@ class StreamTable:
         self._evicted: OrderedDict[Hashable, None] = OrderedDict()
         self._warned = False
 
-    def __deepcopy__(self, memo) -> "StreamTable":
+    def __deepcopy__(self, memo) -> StreamTable:
         return StreamTable(self.max_streams)
 
     def __reduce__(self):

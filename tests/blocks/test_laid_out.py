@@ -1,4 +1,4 @@
-"""Axes in another order keep their blocks, and every view writes through to what it is a view of."""
+"""Axes in another order keep their blocks, and a view writes through to what it is a view of."""
 
 import pytest
 import torch

@@ -12,6 +12,7 @@ from torch import nn
 from mmdyn.conversion.hosts import parity, zoo
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tools"))  # a process of its own imports the tool by name
 
 
 def _load_tool():

@@ -1,8 +1,9 @@
 """Turns a ResNet-18 whose batch norms were folded into its convolutions back into a trainable one.
 
 The source is a folder of ``<torchvision name>.npy`` files. Each BN gets the statistics that its
-convolution shows on calibration images, and a scale and shift that undo them, so the network computes what the
-folded one did and can be trained on. Convolutions that the folder lacks are initialised afresh (He, fan-out).
+convolution shows on calibration images, and a scale and shift that undo them, so the network
+computes what the folded one did and can be trained on. Convolutions that the folder lacks are
+initialised afresh (He, fan-out).
 
     python tools/model_converters/resnet18_folded.py FOLDER IMAGES OUT.pth
 """
@@ -20,7 +21,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def load_convs(net: nn.Module, folder: Path) -> dict[str, torch.Tensor]:
-    """Copies the weights into `net`; returns the folded bias of each convolution's BN by the BN's name."""
+    """Copies the weights into `net`; returns each convolution's folded bias by its BN's name."""
     biases, missing = {}, []
     for name, module in net.named_modules():
         if not isinstance(module, nn.Conv2d):

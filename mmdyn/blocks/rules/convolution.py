@@ -31,7 +31,7 @@ def _compute_dtype(x: BlockTensor) -> torch.dtype:
 
 
 def taps_pay(plan: SpatialPlan, kernel, groups: int, weight: Tensor, padding: Padding) -> bool:
-    """Whether gathering the kernel's taps beats padded windows: tiny blocks, or halos as wide as they."""
+    """Whether gathering the kernel's taps beats padded windows: tiny blocks, or wide halos."""
     area = kernel[0] * kernel[1]
     depthwise = groups == weight.shape[0] and weight.shape[1] == 1
     if area == 1 or padding.mode != "constant" or padding.value or (groups > 1 and not depthwise):

@@ -14,7 +14,8 @@ from mmdyn.blocks.tensor import BlockTensor, Refusal
 
 @implements(F.batch_norm, torch.batch_norm)
 def batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
+    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1,
+    eps=1e-5,
     *args,
 ):  # fmt: skip
     if args:  # torch.batch_norm's order of arguments
@@ -31,7 +32,7 @@ def batch_norm(
 
 
 def _trained_batch_norm(x: BlockTensor, running_mean, running_var, weight, bias, momentum, eps):
-    """Statistics of the whole batch, a half-resolution pixel weighing the four that it stands for."""
+    """Statistics of the batch; a half-resolution pixel weighs the four that it stands for."""
     if not all(x.frame.grid.complete):
         return Refusal("batch statistics of a frame with copied blocks")
     levels = [(wide(v), 1.0 if i == 0 else 4.0) for i, v in enumerate(x.packed) if v is not None]
@@ -81,7 +82,7 @@ def _apply(x: BlockTensor, mean: Tensor, var: Tensor, weight, bias, eps: float) 
     if bias is not None:
         shift = shift + bias
     grid = x.frame.grid
-    out = []
+    out: list = []
     for level, v in zip((Level.FULL, Level.HALF), x.packed):
         if v is None:
             out.append(None)

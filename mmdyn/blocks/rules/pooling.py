@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mmdyn.blocks.dispatch import implements
-from mmdyn.blocks.rules.reduction import global_mean, global_max
+from mmdyn.blocks.rules.reduction import global_max, global_mean
 from mmdyn.blocks.rules.spatial import pair, plan_window, unwrap, windows_of
 from mmdyn.blocks.tensor import BlockTensor, Refusal, split
 
@@ -105,7 +105,7 @@ def adaptive_max_pool2d(input, output_size, return_indices=False):
 
 
 def _adaptive(pool, adaptive, x: BlockTensor, size: tuple):
-    """Pooling to a fixed size: on blocks if its windows tile them, else from the composite, read only."""
+    """Pooling to a fixed size: on blocks if its windows tile them, else from the composite."""
     target = tuple(n if s is None else s for s, n in zip(size, x.shape[2:]))
     if target == tuple(x.shape[2:]):
         return x.map(torch.clone)

@@ -1,4 +1,4 @@
-"""Reductions over channels stay in their cell; those over the image use what each cell remembers."""
+"""Reductions over channels stay in their cell; over the image, each cell remembers its part."""
 
 from __future__ import annotations
 

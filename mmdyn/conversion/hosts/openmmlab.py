@@ -166,7 +166,7 @@ class SegmentorHost(_OpenMMLabHost):
         mode = (getattr(model, "test_cfg", None) or {}).get("mode", "whole")
         if mode != "whole":
             raise ValueError(
-                f"test_cfg.mode='{mode}' runs crops of one frame one after the other, and BlockCopy "
+                f"test_cfg.mode='{mode}' runs crops of a frame one after the other, and BlockCopy "
                 "needs whole frames; set model.test_cfg.mode='whole'"
             )
 
@@ -191,7 +191,7 @@ class TrackerHost(Host):
 
     def check_class(self, cls: type) -> None:
         raise ValueError(
-            f"{cls.__name__} is a tracker: it takes clips (N, T, C, H, W) and has a memory of its own; "
+            f"{cls.__name__} is a tracker: it takes clips (N, T, C, H, W) and has its own memory; "
             "convert its detector alone, from the detector's own config, and feed the tracker with "
             "what it finds"
         )

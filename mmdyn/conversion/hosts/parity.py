@@ -1,4 +1,4 @@
-"""A converted network against itself, dense: the same weights, the same image, every kind of frame."""
+"""A converted network against itself, dense: same weights, same image, every kind of frame."""
 
 from __future__ import annotations
 

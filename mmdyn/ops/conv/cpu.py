@@ -1,6 +1,6 @@
 """oneDNN's fused convolution behind one class, with `F.conv2d` where it is not to be had.
 
-`torch.ops.mkldnn` is not public API: it is probed once, and any failure falls back to the reference.
+`torch.ops.mkldnn` is not public API: it is probed once, and a failure falls back to the reference.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from mmdyn.ops.conv.reference import Epilogue
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
+_PLAIN = Epilogue()
 
 
 @lru_cache(maxsize=8)
@@ -68,7 +69,7 @@ class PackedConv:
         )
 
     def __call__(
-        self, x: Tensor, epilogue: Epilogue = Epilogue(), residual: Tensor | None = None
+        self, x: Tensor, epilogue: Epilogue = _PLAIN, residual: Tensor | None = None
     ) -> Tensor:
         """Runs the convolution.
 

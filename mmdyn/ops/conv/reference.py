@@ -1,4 +1,4 @@
-"""A convolution with its epilogue, in plain PyTorch: the definition that faster paths are held to."""
+"""A convolution with its epilogue, in plain PyTorch: what faster paths are held to."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Halo exchange between packed blocks, in plain PyTorch.
 
 A *ring store* is a matrix of pixels, (rows, C): row 0 is the value outside the image, then for
-every cell the `P` pixels of its block that a neighbour may read (its ring; the whole block where the halo is
-wide). Executed blocks write their ring, then every window reads its halo. A copied block's ring is
-the one it wrote when it last ran: the store is the memory.
+every cell the `P` pixels of its block that a neighbour may read: its ring, or the whole block
+where the halo is wide. Executed blocks write their ring, then every window reads its halo. A
+copied block's ring is the one it wrote when it last ran: the store is the memory.
 """
 
 from __future__ import annotations
