@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -175,7 +175,7 @@ class Deferred:
 
 def defer(frame: Frame, spec: ConvSpec, inputs: Packed, aliased: bool) -> Deferred:
     """A new deferred convolution; `aliased`: its inputs are somebody's blocks, not a copy."""
-    deferred = Deferred(frame, replace(spec), inputs, None)
+    deferred = Deferred(frame, spec, inputs, None)
     if aliased:
         for level in inputs:
             if level is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 
@@ -66,10 +67,7 @@ def dense_macs(module: nn.Module, args: tuple, output: torch.Tensor) -> float:
     per_pixel = module.weight[0].numel()
     if isinstance(module, nn.ConvTranspose2d):
         return float(args[0].numel()) * per_pixel if args else 0.0
-    count = 1.0
-    for side in output.shape:
-        count *= side
-    return count * per_pixel
+    return float(math.prod(output.shape)) * per_pixel
 
 
 class DenseBoundary:

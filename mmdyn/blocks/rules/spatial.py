@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from torch import Tensor
@@ -57,10 +58,20 @@ def plan_window(
     x: BlockTensor, kernel: Pair, stride: Pair, pad: Halo, dilation: Pair, ceil: bool = False
 ) -> SpatialPlan | str:
     """Halo and output block of a window operation, or the reason why cells do not stay apart."""
-    halo, out_block = [], []
     scales = (1, 2) if x.frame.grid.has_halves else (1,)
+    sides = (x.shape[2], x.shape[3])
+    return _plan_of(sides, x.block, scales, kernel, stride, pad, dilation, ceil)
+
+
+@lru_cache(maxsize=1024)
+def _plan_of(
+    sides: Pair, sizes: Pair, scales: tuple[int, ...], kernel: Pair, stride: Pair, pad: Halo,
+    dilation: Pair, ceil: bool,
+) -> SpatialPlan | str:  # fmt: skip
+    """`plan_window`, of geometry alone."""
+    halo, out_block = [], []
     for axis in range(2):
-        size, block = x.shape[2 + axis], x.block[axis]
+        size, block = sides[axis], sizes[axis]
         before, after = pad[2 * axis], pad[2 * axis + 1]
         reach = dilation[axis] * (kernel[axis] - 1)
         step = stride[axis]
