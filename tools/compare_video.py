@@ -202,7 +202,7 @@ def run(runner: Runner, variants: dict[str, Dense], frames: int | None) -> list[
 
 def show(rows: list[dict]) -> None:
     numbers = {k for row in rows for k, v in row["metrics"].items() if isinstance(v, (int, float))}
-    main = sorted(k for k in numbers if k.endswith(("mIoU", "bbox_mAP_50", "ap50", "mAP")))
+    main = sorted(k for k in numbers if k.endswith(("mIoU", "person_AP50", "bbox_mAP")))
     main = main or sorted(numbers)[:3]
     table = Table("variant", *main, "executed", "GMACs", "ms mean", "ms median")
     for row in rows:
