@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import mmdyn
+from mmdyn import registry
 
 PACKAGE = Path(mmdyn.__file__).parent
 FREE = {"registry", "compat"}
@@ -76,3 +77,18 @@ def test_importing_mmdyn_imports_no_openmmlab_package():
     code = code.replace(repr(sorted(OPENMMLAB)), repr(set(OPENMMLAB)))
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_every_location_of_a_registry_is_a_room_that_git_knows():
+    tracked = subprocess.run(
+        ["git", "ls-files", "mmdyn"],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    kinds = [v for v in vars(registry).values() if isinstance(v, registry.Registry)]
+    for location in {location for kind in kinds for location in kind._locations}:
+        assert f"{location.replace('.', '/')}/__init__.py" in tracked
