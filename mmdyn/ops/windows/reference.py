@@ -80,16 +80,3 @@ def gather_windows(
     windows[:, top : top + bh, left : left + bw].copy_(blocks.permute(0, 2, 3, 1))
     windows.view(-1, c).index_copy_(0, places, rows)
     return windows.permute(0, 3, 1, 2)
-
-
-def gather_taps(store: Tensor, index: Tensor) -> Tensor:
-    """For each output pixel the pixels under one kernel tap.
-
-    Args:
-        store: (rows, C) with whole blocks in it.
-        index: (M,) int64 rows.
-
-    Returns:
-        (M, C).
-    """
-    return store.index_select(0, index)

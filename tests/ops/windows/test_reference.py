@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmdyn.blocks import BlockGrid, Level
 from mmdyn.ops.cells import gather_cells
-from mmdyn.ops.windows import gather_taps, gather_windows, ring_rows, write_ring
+from mmdyn.ops.windows import gather_windows, ring_rows, write_ring
 
 MODES = ["constant", "replicate", "reflect", "circular"]
 
@@ -68,8 +68,3 @@ def test_writing_a_ring_leaves_the_rest_of_the_store(whole):
     out = write_ring(store, rows, blocks, ring)
     assert out is store and not store[0].any() and not store[1 + count : 1 + 2 * count].any()
     assert torch.equal(store[rows], ring_rows(blocks, ring))
-
-
-def test_taps_are_rows():
-    store = torch.randn(6, 2)
-    assert torch.equal(gather_taps(store, torch.tensor([5, 0, 5])), store[[5, 0, 5]])
