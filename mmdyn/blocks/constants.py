@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdyn.blocks.recording import recorder, unrecorded
+
 _SAMPLES = 16
 
 
-class _Kept:
+class Kept:
     """What was made, and how its sources looked then."""
 
     def __init__(self, made: Any, sources: list[Tensor], forget: Callable) -> None:
@@ -21,6 +23,12 @@ class _Kept:
         self.sources = [weakref.ref(source, forget) for source in sources]
         self.views = [_sample(source) for source in sources]  # also keep old memory from reuse
         self.looked = [view.clone() for view in self.views]
+        self.valid = True
+
+    def fresh(self) -> bool:
+        """Whether the sources are as they were, as far as autograd's counters tell."""
+        sources = [source() for source in self.sources]
+        return self.valid and all(s is not None for s in sources) and self.marks == _marks(sources)
 
 
 class Constants:
@@ -34,7 +42,7 @@ class Constants:
 
     def __init__(self) -> None:
         self.eager: set = set()  # places whose convolution is needed before its epilogue
-        self._kept: dict[tuple, _Kept] = {}
+        self._kept: dict[tuple, Kept] = {}
         self._samples: list[tuple[list[Tensor], Tensor]] | None = None
 
     def __deepcopy__(self, memo) -> Constants:
@@ -58,9 +66,12 @@ class Constants:
         slot = (what, *(id(s) if isinstance(s, Tensor) else s for s in sources))
         entry = self._kept.get(slot)
         if entry is None or entry.marks != _marks(tensors):
-            entry = _Kept(make(), tensors, lambda _: self._drop(slot))
+            with unrecorded():
+                entry = Kept(make(), tensors, lambda _: self._drop(slot))
             self._kept[slot] = entry
             self._samples = None
+        if active := recorder():
+            active.note_kept(entry)
         return entry.made
 
     def _drop(self, slot: tuple) -> None:
@@ -73,6 +84,8 @@ class Constants:
             self._samples = self._grouped()
         for views, looked in self._samples:
             if not torch.equal(torch.cat(views), looked):
+                for entry in self._kept.values():
+                    entry.valid = False
                 self._kept.clear()
                 self._samples = None
                 return

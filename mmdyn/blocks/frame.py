@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmdyn.blocks.constants import Constants
 from mmdyn.blocks.grid import BlockGrid
+from mmdyn.blocks.recording import recorder, unrecorded
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ class Memory(Protocol):
 
     def maps(self, key: str, grid: BlockGrid, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """(slots, C, H, W) channels-last, kept under `key`; `shape` is (C, H, W)."""
+
+    def peek(self, key: str) -> Tensor | None:
+        """What is kept under `key`, without using it."""
 
 
 @dataclass
@@ -91,6 +95,7 @@ class Frame:
         self.sparse_paths: set[str] = set()  # counted modules that ran on blocks
         self.dense_macs = 0.0
         self.sparse_macs = 0.0  # what the dense network would do in modules that ran on blocks
+        self.effects: list[tuple[str, tuple]] | None = None  # collected while a stretch is recorded
         self._calls: Counter = Counter()
         self._readers: dict[int, list] = {}
 
@@ -102,9 +107,44 @@ class Frame:
     def key(self, op: str) -> str:
         """A name for this call of `op`: module path, op and call index."""
         name = f"{self.tracker.path}:{op}"
-        index = self._calls[name]
-        self._calls[name] += 1
+        index = self.calls(name)
+        self._apply("_count_call", name)
         return f"{name}:{index}"
+
+    def calls(self, name: str) -> int:
+        """How many keys this frame has given out under a name."""
+        return self._calls[name]
+
+    def _count_call(self, name: str) -> None:
+        self._calls[name] += 1
+
+    def _apply(self, method: str, *args) -> None:
+        if self.effects is not None:
+            self.effects.append((method, args))
+        getattr(self, method)(*args)
+
+    def repeat(self, effects: list[tuple[str, tuple]]) -> None:
+        """Counts what a stretch of the network counted when it was recorded."""
+        for method, args in effects:
+            getattr(self, method)(*args)
+
+    def count(self, path: str, macs: float, sparse: bool) -> None:
+        """Adds a module's multiply-accumulates.
+
+        Args:
+            path: Its place.
+            macs: What the dense network does there.
+            sparse: Whether it ran on the executed blocks only.
+        """
+        self._apply("_count", path, macs, sparse)
+
+    def _count(self, path: str, macs: float, sparse: bool) -> None:
+        share = self.grid.executed_share if sparse else 1.0
+        self.macs[path] = self.macs.get(path, 0.0) + macs * share
+        self.dense_macs += macs
+        if sparse:
+            self.sparse_macs += macs
+            self.sparse_paths.add(path)
 
     def add_reader(self, data: Tensor, reader) -> None:
         """Remembers (weakly) a deferred convolution that has still to read `data`."""
@@ -122,14 +162,23 @@ class Frame:
     ) -> Tensor:
         """The ring store of this call; a fresh one where nothing is remembered."""
         if self.memory is not None:
-            return self.memory.rows(key, self.grid, per_cell, channels, like, fill)
+            with unrecorded():
+                data = self.memory.rows(key, self.grid, per_cell, channels, like, fill)
+            if active := recorder():
+                wanted = dict(per_cell=per_cell, channels=channels, fill=fill)
+                active.note_store(data, "rows", key, wanted)
+            return data
         count = 1 + (max(self.grid.slots) + 1) * self.grid.cells * per_cell
         return like.new_full((count, channels), fill)
 
     def maps(self, key: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """The dense composite of this call, one image a slot; fresh where nothing is remembered."""
         if self.memory is not None:
-            return self.memory.maps(key, self.grid, shape, like)
+            with unrecorded():
+                data = self.memory.maps(key, self.grid, shape, like)
+            if active := recorder():
+                active.note_store(data, "maps", key, dict(shape=shape))
+            return data
         slots = max(self.grid.slots) + 1
         return like.new_zeros((slots, *shape)).to(memory_format=torch.channels_last)
 
@@ -141,4 +190,7 @@ class Frame:
                 f"{op} at '{path or 'the model'}' has no block rule for this call ({reason}); "
                 "convert with strict=False to run it on the dense composite frame"
             )
-        self.dense_sites.setdefault(f"{path}:{op}", Site(path, op, reason))
+        self._apply("_note_dense", Site(path, op, reason))
+
+    def _note_dense(self, site: Site) -> None:
+        self.dense_sites.setdefault(f"{site.path}:{site.op}", site)

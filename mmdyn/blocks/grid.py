@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmdyn.blocks.recording import unrecorded
 from mmdyn.blocks.tables import Halo, Pair, Ring, halo_table, ring_table, tap_table
 
 
@@ -78,8 +80,24 @@ class BlockGrid:
 
     def _plan(self, key: tuple, make) -> Any:
         if key not in self._plans:
-            self._plans[key] = make()
+            with unrecorded():
+                self._plans[key] = make()
         return self._plans[key]
+
+    def tables(self) -> Iterator[tuple[tuple, Any]]:
+        """All index tables made so far, with the keys that `table` takes."""
+        yield from self._plans.items()
+        for level in EXECUTED:
+            yield ("cells_at", level), self.members[level]
+
+    def table(self, key: tuple) -> Any:
+        """The index table of a key: the name of a method and its arguments."""
+        made = self._plans.get(key)
+        return getattr(self, key[0])(*key[1:]) if made is None else made
+
+    def cells_at(self, level: Level) -> Tensor:
+        """(n,) int64: the cells of the whole batch at a level."""
+        return self.members[level]
 
     def count(self, level: Level) -> int:
         """Number of blocks at a level in the batch."""
@@ -96,7 +114,7 @@ class BlockGrid:
         return self._plan(("images", level), lambda: self.members[level] // self.cells)
 
     def _local(self, level: Level) -> Tensor:
-        return self._plan(("local", level), lambda: self.members[level] % self.cells)
+        return self._plan(("_local", level), lambda: self.members[level] % self.cells)
 
     def store_cells(self, level: Level) -> Tensor:
         """(n,) int64: the cell of each block in a store that holds `slots` images."""
@@ -105,7 +123,7 @@ class BlockGrid:
             slots = torch.tensor(self.slots, device=self.device)
             return slots[self.images(level)] * self.cells + self._local(level)
 
-        return self._plan(("store", level), make)
+        return self._plan(("store_cells", level), make)
 
     def lines(self, level: Level, block: Pair, slotted: bool = False) -> Tensor:
         """(n, bh) int64 rows of a dense channels-last map for ``ops.cells``.
@@ -123,7 +141,7 @@ class BlockGrid:
             first = (image * gh + cell // gw) * bh * gw + cell % gw
             return first[:, None] + torch.arange(bh, device=self.device) * gw
 
-        return self._plan(("lines", level, block[0], slotted), make)
+        return self._plan(("lines", level, block, slotted), make)
 
     def ring(self, block: Pair, depth: Halo) -> Ring:
         """The ring of a full-resolution block."""
@@ -136,7 +154,7 @@ class BlockGrid:
             first = 1 + self.store_cells(level) * count
             return (first[:, None] + torch.arange(count, device=self.device)).flatten()
 
-        return self._plan(("ring", level, count), make)
+        return self._plan(("ring_rows", level, count), make)
 
     def halo(self, level: Level, block: Pair, halo: Halo, depth: Halo, mode: str):
         """Index (n, L[, 4]) and places (n * L,) for ``ops.windows.gather_windows``."""

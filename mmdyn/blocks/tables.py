@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmdyn.blocks.recording import fixed
+
 Pair = tuple[int, int]
 Halo = tuple[int, int, int, int]  # top, bottom, left, right
 
@@ -56,7 +58,7 @@ def ring_table(block: Pair, depth: Halo, device: torch.device) -> Ring:
         return Ring(None, torch.arange(bh * bw, device=device), bh * bw)
     lookup = torch.full((bh * bw,), -1, dtype=torch.int64, device=device)
     lookup[positions] = torch.arange(positions.numel(), device=device)
-    return Ring(positions, lookup, positions.numel())
+    return Ring(fixed(positions), lookup, positions.numel())
 
 
 def _resolve(coords: Tensor, size: int, mode: str) -> Tensor:

@@ -117,6 +117,11 @@ class BlockTensor(torch.Tensor):
             if level is not None:
                 self.frame.flush_readers(level)
 
+    @property
+    def is_tied(self) -> bool:
+        """Whether a dense copy and this map follow each other's writes."""
+        return self._tied is not None
+
     def tie(self, dense: Tensor) -> None:
         """Makes this map and a dense copy of it, and their views, follow each other's writes."""
         self._tied = dense, dense._version

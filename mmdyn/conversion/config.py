@@ -25,6 +25,8 @@ class BlockCopyConfig:
         clip_id: Name in the registry CLIP_IDS, or a function from an image's path to its clip and
             frame; used where the data carry no ``video_id``.
         strict: Raise where the network calls a function that has no block rule.
+        replay: Repeat the recorded operators of a module instead of running its Python, once it
+            has run alike for a few frames.
     """
 
     budget: float = 0.5
@@ -37,6 +39,7 @@ class BlockCopyConfig:
     max_streams: int = 16
     clip_id: str | Callable = "auto"
     strict: bool = False
+    replay: bool = True
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.budget <= 1.0:

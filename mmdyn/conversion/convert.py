@@ -8,6 +8,7 @@ from torch import nn
 
 from mmdyn.conversion.config import BlockCopyConfig
 from mmdyn.conversion.hosts import host_for
+from mmdyn.conversion.replay import install, remove
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.runtime import BlockCopyRuntime
 from mmdyn.conversion.tracking import attach, detach
@@ -97,6 +98,8 @@ def convert_model(
     model.__class__ = dynamic_class(type(model))
     model.__dict__[_RUNTIME] = runtime
     attach(model, runtime.tracker)
+    if config.replay:
+        install(model, runtime.tracker)
     try:
         return inspect(model, runtime, trial)
     except BaseException:
@@ -113,6 +116,7 @@ def _policy(config: BlockCopyConfig):
 def restore_model(model: nn.Module) -> nn.Module:
     """Makes a converted model the stock model again, bit for bit; returns it."""
     runtime_of(model)
+    remove(model)
     detach(model)
     del model.__dict__[_RUNTIME]
     model.__class__ = type(model).__mro__[2]

@@ -50,14 +50,8 @@ class Leave:
         if self.tracker.stack:
             self.tracker.stack.pop()
         if self.counted and isinstance(output, torch.Tensor):
-            macs = dense_macs(module, args, output)
             sparse = isinstance(output, (BlockTensor, LaidOutBlocks))
-            share = frame.grid.executed_share if sparse else 1.0
-            frame.macs[self.path] = frame.macs.get(self.path, 0.0) + macs * share
-            frame.dense_macs += macs
-            if sparse:
-                frame.sparse_macs += macs
-                frame.sparse_paths.add(self.path)
+            frame.count(self.path, dense_macs(module, args, output), sparse)
 
 
 def dense_macs(module: nn.Module, args: tuple, output: torch.Tensor) -> float:
@@ -132,6 +126,15 @@ def attach(model: nn.Module, tracker: Tracker) -> None:
         leave = Leave(tracker, path, isinstance(module, _COUNTED))
         module.register_forward_hook(leave, always_call=True)
         _guard(module)
+
+
+def runs_compiled(module: nn.Module) -> bool:
+    """Whether a module or one below it has compiled operators that `attach` guards."""
+    for child in module.modules():
+        held = (*child._forward_pre_hooks.values(), *vars(child).values())
+        if any(isinstance(x, (DenseBoundary, DenseMethod)) for x in held):
+            return True
+    return False
 
 
 def detach(model: nn.Module) -> None:

@@ -89,6 +89,11 @@ class FeatureMemory:
         self._touch(key, entry, grid)
         return entry.data
 
+    def peek(self, key: str) -> Tensor | None:
+        """See ``mmdyn.blocks.frame.Memory``."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.data
+
     def _touch(self, key: str, entry: _Entry, grid: BlockGrid) -> None:
         for slot, complete in zip(grid.slots, grid.complete):
             now = self._clock[slot]

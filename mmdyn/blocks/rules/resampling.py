@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmdyn.blocks.dispatch import implements
 from mmdyn.blocks.grid import Level
+from mmdyn.blocks.recording import fixed
 from mmdyn.blocks.rules.spatial import pair, windows_of
 from mmdyn.blocks.tensor import BlockTensor, Refusal
 
@@ -116,7 +117,7 @@ def _weights(cells: int, block: int, out: int, mode: str, align: bool, device: t
     padded = F.pad(full, (halo, halo)).view(cells, out, -1)
     columns = first[:, None] + torch.arange(block + 2 * halo, device=device)
     parts = padded.gather(2, columns[:, None, :].expand(-1, out, -1))
-    return parts, halo
+    return fixed(parts), halo
 
 
 def _by_matrices(x: BlockTensor, target, block, mode: str, align: bool):

@@ -1,0 +1,80 @@
+"""A recorded stretch of a network, run again on another frame without the modules' Python."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+
+from mmdyn.blocks.frame import Frame
+from mmdyn.blocks.recording import ConstantRef, InputRef, Recording, StoreRef, TableRef
+
+_UNSET = {
+    torch.ops.aten.empty.memory_format, torch.ops.aten.new_empty.default,
+    torch.ops.aten.empty_strided.default, torch.ops.aten.new_empty_strided.default,
+    torch.ops.aten.empty_like.default, torch.ops.aten.empty_permuted.default,
+}  # fmt: skip
+
+
+class Program:
+    """The operators of a stretch, compiled into one function.
+
+    Args:
+        recording: What ran, its outputs set in the graph.
+        effects: What the frame counted meanwhile.
+    """
+
+    def __init__(self, recording: Recording, effects: list[tuple[str, tuple]]) -> None:
+        recording.graph.eliminate_dead_code()
+        self._module = fx.GraphModule(nn.Module(), recording.graph)
+        self._sources = recording.sources
+        self._kept = recording.kept
+        self._effects = effects
+
+    def holds(self, frame: Frame) -> bool:
+        """Whether the weights and the memory's sizes are as they were when it was recorded."""
+        if not all(entry.fresh() for entry in self._kept):
+            return False
+        stores = (s for s in self._sources if isinstance(s, StoreRef))
+        kept = ((frame.memory.peek(s.key), s.shape) for s in stores)
+        return all(data is not None and data.shape == shape for data, shape in kept)
+
+    def run(self, frame: Frame, inputs: list[Tensor]) -> tuple:
+        """The outputs, in the recorded order.
+
+        Args:
+            frame: Its grid has the recorded counts of blocks; its memory is read and written.
+            inputs: Tensors of the recorded shapes.
+
+        Raises:
+            StaleMemoryError: If the memory is not of the frame before.
+        """
+        values = [self._value(source, frame, inputs, touch=True) for source in self._sources]
+        frame.repeat(self._effects)
+        with torch.autocast(frame.grid.device.type, enabled=False):  # its casts are recorded
+            return self._module.forward(*values)
+
+    def rehearse(self, frame: Frame, inputs: list[Tensor]) -> tuple:
+        """`run` on the frame that was just recorded, with NaN where memory is not initialised:
+        shows what was computed past the operators, by compiled code or in NumPy."""
+        values = [self._value(source, frame, inputs, touch=False) for source in self._sources]
+        return _Rehearsal(self._module).run(*values)
+
+    def _value(self, source, frame: Frame, inputs: list[Tensor], touch: bool) -> Tensor:
+        if isinstance(source, ConstantRef):
+            return source.tensor
+        if isinstance(source, InputRef):
+            return inputs[source.index]
+        if isinstance(source, TableRef):
+            made = frame.grid.table(source.key)
+            return made[source.part] if isinstance(made, tuple) else made
+        if not touch:
+            return frame.memory.peek(source.key)
+        return getattr(frame, source.kind)(source.key, like=source.like, **source.wanted)
+
+
+class _Rehearsal(fx.Interpreter):
+    def call_function(self, target, args, kwargs):
+        out = super().call_function(target, args, kwargs)
+        if target in _UNSET and out.is_floating_point():
+            out.fill_(float("nan"))
+        return out
