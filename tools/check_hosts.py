@@ -48,6 +48,7 @@ class Row:
     error_all: float | None = None
     error_none: float | None = None
     error_some: float | None = None
+    error_replay: float | None = None
     sparse_mac_share: float | None = None
     dense_ops: list[str] = field(default_factory=list)
     ms: float | None = None
@@ -72,14 +73,7 @@ def check(config: str, size: tuple[int, int], block: int) -> Row:
             if isinstance(error, parity.StockFailure) and not _is_missing(error):
                 continue
             return row
-        for name in (
-            "error_all",
-            "error_none",
-            "error_some",
-            "sparse_mac_share",
-            "dense_ops",
-            "ms",
-        ):
+        for name in vars(row).keys() & vars(found).keys():
             setattr(row, name, getattr(found, name))
         row.reason = "; ".join(found.faults)
         row.status = "failed" if found.faults else "ok" if row.sparse_mac_share >= 0.5 else "dense"
@@ -161,22 +155,26 @@ def check_apart(config: str, size: tuple[int, int], block: int, timeout: float) 
         return Row(**found)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}" if value else "0"
+def _numbers(row: Row) -> list[str]:
+    """The four errors, the share of MACs and the time, as both tables show them."""
+    errors = [
+        "" if error is None else f"{error:.1e}" if error else "0"
+        for error in (row.error_all, row.error_none, row.error_some, row.error_replay)
+    ]
+    share = "" if row.sparse_mac_share is None else f"{row.sparse_mac_share:.0%}"
+    return [*errors, share, "" if row.ms is None else f"{row.ms:.0f}"]
 
 
 def line(row: Row) -> str:
     """A row of the printed table."""
-    share = "" if row.sparse_mac_share is None else f"{row.sparse_mac_share:.0%}"
-    ms = "" if row.ms is None else f"{row.ms:.0f}"
-    numbers = [_number(e) for e in (row.error_all, row.error_none, row.error_some)]
-    head = f"{row.status:8s} {row.config:66s} " + " ".join(f"{n:>8s}" for n in numbers)
+    numbers = [f"{n:>{width}s}" for n, width in zip(_numbers(row), (8, 8, 8, 8, 5, 7))]
     notes = [row.reason] if row.reason else []
     notes += [f"dense: {op}" for op in row.dense_ops]
-    return "\n".join([f"{head} {share:>5s} {ms:>7s}", *(f"           {note}" for note in notes)])
+    head = f"{row.status:8s} {row.config:66s} {' '.join(numbers)}"
+    return "\n".join([head, *(f"           {note}" for note in notes)])
 
 
-HEAD = f"{'status':8s} {'config':66s} {'all':>8s} {'none':>8s} {'some':>8s} {'MACs':>5s} {'ms':>7s}"
+HEAD = f"{'status':8s} {'config':66s} " + "     all     none     some   replay  MACs      ms"
 
 
 def markdown(rows: list[Row], command: str) -> str:
@@ -197,8 +195,7 @@ def _preamble(rows: list[Row], command: str) -> list[str]:
     return [
         "# Which stock networks run on blocks",
         "",
-        "Written by the tool over one config of each family of both zoos. Rows that were run again "
-        "after a repair come from a second run, joined with `--read`:",
+        "Written by the tool over one config of each family of both zoos:",
         "",
         f"    {command}",
         "",
@@ -215,7 +212,8 @@ def _preamble(rows: list[Row], command: str) -> list[str]:
         "- **all**: all blocks executed against the dense network; passes up to 1e-4 in fp32.",
         "- **none**: another image, all blocks copied, against the last output; passes up to 1e-6.",
         "- **some**: the same image again, a random half of the blocks executed, against the dense "
-        "network; passes up to 1e-4.",
+        "network; passes up to 1e-4. **replay**: so again after frames of other images there, the "
+        "modules replayed where they can be.",
         "- **MACs**: share of the multiply-accumulates of convolutions and linear layers that ran "
         "on blocks; RoI heads, whose work is per proposal and not per pixel, are left out.",
         "",
@@ -231,18 +229,15 @@ def _cell(text: str) -> str:
 
 
 def _table(rows: list[Row]) -> list[str]:
-    lines = ["| config | status | all | none | some | MACs | ms | dense, and why |"]
-    lines.append("|---|---|--:|--:|--:|--:|--:|---|")
+    lines = ["| config | status | all | none | some | replay | MACs | ms | dense, and why |"]
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|---|")
     for row in rows:
-        share = "" if row.sparse_mac_share is None else f"{row.sparse_mac_share:.0%}"
-        ms = "" if row.ms is None else f"{row.ms:.0f}"
-        errors = " | ".join(_number(e) for e in (row.error_all, row.error_none, row.error_some))
         notes = [row.reason] if row.reason else []
         notes += row.dense_ops[:4]
         if len(row.dense_ops) > 4:
             notes.append(f"{len(row.dense_ops) - 4} more kinds")
-        text = _cell("; ".join(notes))
-        lines.append(f"| {row.config} | {row.status} | {errors} | {share} | {ms} | {text} |")
+        cells = [row.config, row.status, *_numbers(row), _cell("; ".join(notes))]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -194,10 +194,15 @@ def run(runner: Runner, variants: dict[str, Dense], frames: int | None) -> list[
             dict(
                 variant=name, frames=count, executed=share, gmacs=gmacs,
                 ms_mean=statistics.mean(times[name]), ms_median=statistics.median(times[name]),
-                ms_first=times[name][0], metrics=evaluators[name].evaluate(count),
+                ms_first=times[name][0], metrics=_plain(evaluators[name].evaluate(count)),
             )
         )  # fmt: skip
     return rows
+
+
+def _plain(metrics: dict) -> dict:
+    """Numbers as Python has them: NumPy's are neither shown nor written as JSON."""
+    return {k: v.item() if hasattr(v, "item") else v for k, v in metrics.items()}
 
 
 def show(rows: list[dict]) -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdyn.blocks.frame import Frame
-from mmdyn.ops.conv import Epilogue, PackedConv, conv_taps, fold_norm
+from mmdyn.ops.conv import Epilogue, PackedConv, TapConv, fold_norm
 
 Packed = tuple[Tensor, Tensor | None]
 
@@ -118,7 +118,7 @@ class Deferred:
         conv = self._folded()
         residual = self.residual or (None, None)
         if self.spec.taps is not None:
-            return self.epilogue(conv(*self.inputs), residual[0]), None
+            return self._run_taps(conv, residual[0]), None
         blocks, halves = self.inputs
         out = conv(blocks, self.epilogue, residual[0])
         return out, None if halves is None else conv(halves, self.epilogue, residual[1])
@@ -147,17 +147,15 @@ class Deferred:
         spec = self.spec
         what = (spec.dtype, spec.taps is None, spec.stride, spec.dilation, spec.groups)
         sources = (spec.weight, spec.bias, *(self.norm or ()))
-        conv = self.frame.constants.kept(what, sources, self._build)
-        if spec.taps is None:
-            return conv
-        weight, bias, depthwise = conv
-        n, height, width = spec.taps
+        return self.frame.constants.kept(what, sources, self._build)
 
-        def run_taps(store: Tensor, index: Tensor) -> Tensor:
-            rows = conv_taps(store, index, weight, bias, depthwise)
-            return rows.view(n, height, width, rows.shape[1]).permute(0, 3, 1, 2)
-
-        return run_taps
+    def _run_taps(self, conv: TapConv, residual: Tensor | None) -> Tensor:
+        assert self.spec.taps is not None
+        n, height, width = self.spec.taps
+        if residual is not None:
+            residual = residual.permute(0, 2, 3, 1).reshape(-1, self.channels)
+        rows = conv(*self.inputs, self.epilogue, residual)
+        return rows.view(n, height, width, self.channels).permute(0, 3, 1, 2)
 
     def _build(self):
         spec = self.spec
@@ -168,9 +166,7 @@ class Deferred:
         bias = None if bias is None else bias.to(spec.dtype)
         if spec.taps is None:
             return PackedConv(weight, bias, spec.stride, spec.dilation, spec.groups)
-        if spec.groups == 1:
-            return weight.permute(2, 3, 1, 0).flatten(0, 1).contiguous(), bias, False
-        return weight.flatten(1).t().contiguous(), bias, True
+        return TapConv(weight, bias, depthwise=spec.groups > 1)
 
 
 def defer(frame: Frame, spec: ConvSpec, inputs: Packed, aliased: bool) -> Deferred:

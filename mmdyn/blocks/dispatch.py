@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch.utils._pytree import tree_map
@@ -40,6 +42,20 @@ def implements(*functions: Callable | None):
         return rule
 
     return register
+
+
+@cache
+def _signature(rule: Callable) -> inspect.Signature:
+    return inspect.signature(rule)
+
+
+def takes(rule: Callable, args: tuple, kwargs: dict) -> bool:
+    """Whether a rule knows these arguments: torch has more names for some of them."""
+    try:
+        _signature(rule).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_blocks(x: object) -> bool:

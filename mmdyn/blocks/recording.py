@@ -180,12 +180,13 @@ class Recorder(TorchDispatchMode):
         self.note_constants(entry.made)
 
     def note_constants(self, made: object) -> None:
-        """Tensors in `made`, a tensor, tuple or object with tensor attributes, are constants."""
-        parts = vars(made) if hasattr(made, "__dict__") and not isinstance(made, Tensor) else made
-        for tensor in tree_leaves(parts):
-            if isinstance(tensor, Tensor):
-                self._held.append(tensor)
-                self._constants[id(tensor)] = tensor
+        """Tensors in `made`, nested in tuples or attributes of objects, are constants."""
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self._held.append(leaf)
+                self._constants[id(leaf)] = leaf
+            elif hasattr(leaf, "__dict__"):
+                self.note_constants(tuple(vars(leaf).values()))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

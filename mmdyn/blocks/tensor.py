@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmdyn.blocks.dispatch import RULES, run_dense
+from mmdyn.blocks.dispatch import RULES, run_dense, takes
 from mmdyn.blocks.frame import Frame
 from mmdyn.blocks.grid import Level
 from mmdyn.blocks.tables import Pair
@@ -58,6 +58,8 @@ class BlockTensor(torch.Tensor):
         rule = RULES.get(func)
         if rule is None or (kwargs and kwargs.get("out") is not None):
             return run_dense(func, args, kwargs or {}, "no rule")
+        if kwargs and not takes(rule, args, kwargs):
+            return run_dense(func, args, kwargs, f"arguments named {', '.join(kwargs)}")
         out = rule(*args, **(kwargs or {}))
         return run_dense(func, args, kwargs or {}, out.reason) if type(out) is Refusal else out
 

@@ -75,7 +75,7 @@ class Segment:
         """Leaves the module to its own forward from now on; its children may still be replayed."""
         self.refused = True
         self.cases.clear()
-        logger.debug("'%s' is not replayed: %s", self.path, reason)
+        logger.info("'%s' is not replayed: %s", self.path, reason)
 
 
 def install(model: nn.Module, tracker: Tracker) -> None:

@@ -1,4 +1,4 @@
-"""A small network with halos, a reduction over the image and a skip, and clips for it."""
+"""A small network with halos, a reduction over the image and a skip, clips, and how it is run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmdyn import BlockCopyConfig
-from mmdyn.conversion import convert_model
+from mmdyn.conversion import convert_model, runtime_of
 
 SIZE = (48, 64)
 
@@ -63,3 +63,26 @@ def clip(frames: int, seed: int = 0, images: int = 1) -> list[torch.Tensor]:
         )
         made.append(base)
     return made
+
+
+def dense(image, kind: type = Net):
+    """What the stock network gives."""
+    with torch.no_grad():
+        return network(kind)(image)
+
+
+def share(net: nn.Module) -> float:
+    """Of its last frame, the blocks executed."""
+    return runtime_of(net).stats["executed_share"]
+
+
+def named(net: nn.Module, image, *names):
+    """Runs a batch whose images belong to the (stream, frame number) pairs."""
+    host = runtime_of(net).host
+    original = type(host).streams
+    try:
+        host.streams = lambda call, clip_id: list(names)
+        return net(image)
+    finally:
+        del host.streams
+        assert type(host).streams is original

@@ -55,7 +55,8 @@ _BINARY_IN_PLACE = [
 
 def _unary(func):
     def rule(x, *args, **kwargs):
-        if not isinstance(x, BlockTensor) or any(isinstance(a, T) for a in args):
+        operands = (*args, *kwargs.values())
+        if not isinstance(x, BlockTensor) or any(isinstance(a, T) for a in operands):
             return _pointwise(func, (x, *args), kwargs)
         return x.map(lambda level: func(level, *args, **kwargs))
 
@@ -63,7 +64,14 @@ def _unary(func):
 
 
 def _unary_in_place(func):
-    return lambda x, *args, **kwargs: x.write(lambda level: func(level, *args, **kwargs))
+    with_operands = _binary_in_place(func)
+
+    def rule(x, *args, **kwargs):
+        if any(isinstance(a, T) for a in (*args, *kwargs.values())):
+            return with_operands(x, *args, **kwargs)
+        return x.write(lambda level: func(level, *args, **kwargs))
+
+    return rule
 
 
 def activate(x: BlockTensor, func, name: str | None, scalars: tuple, in_place: bool):
@@ -177,17 +185,25 @@ def _operands(args: tuple) -> tuple[BlockTensor, list[_Operand]] | str:
 
 
 def _pointwise(func, args: tuple, kwargs: dict):
-    if any(isinstance(a, PaddedBlockTensor) for a in args):
+    if any(isinstance(a, PaddedBlockTensor) for a in (*args, *kwargs.values())):
         return Refusal("explicit padding before it")
-    placed = _operands(args)
+    if func in (torch.where, T.where) and len(args) + len(kwargs) == 1:
+        return Refusal("positions that depend on pixel values")
+    placed = _operands((*args, *kwargs.values()))
     if isinstance(placed, str):
         return Refusal(placed)
     x, operands = placed
     out = [
-        None if x.packed[level] is None else func(*[o.levels[level] for o in operands], **kwargs)
+        None if x.packed[level] is None else _call(func, operands, args, kwargs, level)
         for level in (0, 1)
     ]
     return x.like((out[0], out[1]))
+
+
+def _call(func, operands: list[_Operand], args: tuple, kwargs: dict, level: int):
+    """Calls a function on the operands' blocks of one level, by position and name as it was."""
+    values = [o.levels[level] for o in operands]
+    return func(*values[: len(args)], **dict(zip(kwargs, values[len(args) :])))
 
 
 def _binary(func):
@@ -204,15 +220,15 @@ def _binary_in_place(func):
             and _fold_residual(x, args[0], x) is not None
         ):
             return x
-        if any(isinstance(a, PaddedBlockTensor) for a in args):
+        if any(isinstance(a, PaddedBlockTensor) for a in (*args, *kwargs.values())):
             return Refusal("explicit padding before it")
-        placed = _operands((x, *args))
+        placed = _operands((x, *args, *kwargs.values()))
         if isinstance(placed, str):
             return Refusal(placed)
         x.about_to_change()
         for level, mine in enumerate(x.packed):
             if mine is not None:
-                func(mine, *[o.levels[level] for o in placed[1][1:]], **kwargs)
+                _call(func, placed[1], (x, *args), kwargs, level)
         x.changed()
         return x
 

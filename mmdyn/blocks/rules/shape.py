@@ -150,10 +150,8 @@ def getitem(x, index):
     cols = slice(index[3].start, None, index[3].step)
     if steps == [1, 1]:
         return x.map(lambda level: level[:, index[1]])
-    return x.map(
-        lambda level: level[:, index[1], rows, cols].contiguous(memory_format=torch.channels_last),
-        block,
-    )
+    # A view as torch's own: what is written to it or to its source shows in the other.
+    return x.map(lambda level: level[:, index[1], rows, cols], block)
 
 
 @implements(F.pad)

@@ -78,16 +78,9 @@ def conv_taps(
         (M, Cout).
     """
     count, taps = index.shape
+    rows = store.index_select(0, index.reshape(-1)).view(count, taps, store.shape[1])
     if depthwise:
-        out = store.new_zeros((count, store.shape[1])) if bias is None else bias.repeat(count, 1)
-        for tap in range(taps):
-            out.addcmul_(store.index_select(0, index[:, tap]), weight[tap])
-        return out
-    if count * taps * store.shape[1] <= 1 << 23:
-        rows = store.index_select(0, index.reshape(-1)).view(count, taps * store.shape[1])
-        flat = weight.reshape(-1, weight.shape[2])
-        return rows @ flat if bias is None else torch.addmm(bias, rows, flat)
-    out = store.new_zeros((count, weight.shape[2])) if bias is None else bias.repeat(count, 1)
-    for tap in range(taps):
-        out.addmm_(store.index_select(0, index[:, tap]), weight[tap])
-    return out
+        out = (rows * weight).sum(1)
+    else:
+        out = rows.flatten(1) @ weight.flatten(0, 1)
+    return out if bias is None else out + bias

@@ -1,0 +1,126 @@
+"""oneDNN's fused matrix product, and the convolution that gathers its taps for it.
+
+On AMD processors it is more than twice as fast as ``torch.addmm``, whose MKL takes another path
+there. Like the convolution it is probed once, and a failure falls back to `addmm`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mmdyn.ops.conv.reference import Epilogue
+
+_FUSED_DTYPES = (torch.float32, torch.bfloat16)
+_PLAIN = Epilogue()
+_GATHERED = 1 << 21  # numbers gathered at once: they stay in the cache until they are multiplied
+
+
+@lru_cache(maxsize=8)
+def fused_linear_works(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's fused matrix product runs here and agrees with `addmm`."""
+    if dtype not in _FUSED_DTYPES or not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    rows = torch.linspace(-1, 1, 6 * 16).view(6, 16).to(dtype)
+    weight = torch.linspace(-1, 1, 16 * 8).view(16, 8).to(dtype)
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.t().contiguous())
+        out = torch.ops.mkldnn._linear_pointwise(rows, packed, None, "relu", [], "")
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return torch.allclose(out, torch.relu(rows @ weight), rtol=2e-2, atol=2e-2)
+
+
+class PackedLinear:
+    """A matrix product whose weight is reordered once and whose epilogue is fused.
+
+    Args:
+        weight: (K, N).
+        bias: (N,) or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        self._packed: Tensor | None = None
+
+    def __call__(
+        self, rows: Tensor, epilogue: Epilogue = _PLAIN, residual: Tensor | None = None
+    ) -> Tensor:
+        """Runs the product.
+
+        Args:
+            rows: (M, K).
+            epilogue: Activation after the residual.
+            residual: (M, N) added before the activation, or None.
+
+        Returns:
+            (M, N).
+        """
+        fits = rows.dtype == self.weight.dtype and rows.device.type == "cpu" and rows.shape[0]
+        if not fits or not fused_linear_works(rows.dtype):
+            out = rows @ self.weight
+            out = out if self.bias is None else out.add_(self.bias)
+            return epilogue(out, residual)
+        if self._packed is None:
+            weight = self.weight.t().contiguous()
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        name, scalars = (None, ()) if residual is not None else (epilogue.activation, epilogue.scalars)
+        out = torch.ops.mkldnn._linear_pointwise(
+            rows, self._packed, self.bias, name or "none", list(scalars), ""
+        )
+        return out if residual is None else epilogue(out, residual)
+
+
+class TapConv:
+    """A convolution as gathered taps and matrix products: no padded copy of wide halos.
+
+    Args:
+        weight: (Cout, Cin, kh, kw), or (C, 1, kh, kw) for a depthwise convolution.
+        bias: (Cout,) or None.
+        depthwise: Each channel is convolved with its own kernel.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, depthwise: bool) -> None:
+        self.taps, self.bias = weight.shape[2] * weight.shape[3], bias
+        self.channels = weight.shape[0]
+        self.depthwise = weight.flatten(1).t().contiguous() if depthwise else None
+        matrix = weight.permute(2, 3, 1, 0).flatten(0, 2)
+        self.linear = None if depthwise else PackedLinear(matrix, bias)
+
+    def __call__(
+        self, store: Tensor, index: Tensor, epilogue: Epilogue, residual: Tensor | None
+    ) -> Tensor:
+        """Runs the convolution.
+
+        Args:
+            store: (rows, Cin) ring store that holds whole blocks.
+            index: (M, k) int64 rows of the store under each of the k kernel taps.
+            epilogue: Activation after the residual.
+            residual: (M, Cout) added before the activation, or None.
+
+        Returns:
+            (M, Cout).
+        """
+        if self.depthwise is not None:
+            return epilogue(self._depthwise(store, index), residual)
+        width = self.taps * store.shape[1]
+        count, step = index.shape[0], max(_GATHERED // width, 256)
+        flat = index.reshape(-1)
+        parts = []
+        for first in range(0, max(count, 1), step):
+            picked = flat[first * self.taps : (first + step) * self.taps]
+            rows = store.index_select(0, picked).view(-1, width)
+            other = None if residual is None else residual[first : first + step]
+            parts.append(self.linear(rows, epilogue, other))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _depthwise(self, store: Tensor, index: Tensor) -> Tensor:
+        shape = (index.shape[0], store.shape[1])
+        out = store.new_zeros(shape) if self.bias is None else self.bias.repeat(shape[0], 1)
+        for tap in range(self.taps):
+            out.addcmul_(store.index_select(0, index[:, tap]), self.depthwise[tap])
+        return out
