@@ -27,8 +27,8 @@ class Kept:
 
     def fresh(self) -> bool:
         """Whether the sources are as they were, as far as autograd's counters tell."""
-        sources = [source() for source in self.sources]
-        return self.valid and all(s is not None for s in sources) and self.marks == _marks(sources)
+        alive = [s for s in (source() for source in self.sources) if s is not None]
+        return self.valid and self.marks == _marks(alive)
 
 
 class Constants:

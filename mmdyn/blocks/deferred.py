@@ -118,7 +118,7 @@ class Deferred:
         conv = self._folded()
         residual = self.residual or (None, None)
         if self.spec.taps is not None:
-            return self._run_taps(conv, residual[0]), None
+            return self._run_taps(conv, *self.inputs, residual[0]), None
         blocks, halves = self.inputs
         out = conv(blocks, self.epilogue, residual[0])
         return out, None if halves is None else conv(halves, self.epilogue, residual[1])
@@ -149,12 +149,12 @@ class Deferred:
         sources = (spec.weight, spec.bias, *(self.norm or ()))
         return self.frame.constants.kept(what, sources, self._build)
 
-    def _run_taps(self, conv: TapConv, residual: Tensor | None) -> Tensor:
+    def _run_taps(self, conv: Callable, store, index, residual: Tensor | None) -> Tensor:
         assert self.spec.taps is not None
         n, height, width = self.spec.taps
         if residual is not None:
             residual = residual.permute(0, 2, 3, 1).reshape(-1, self.channels)
-        rows = conv(*self.inputs, self.epilogue, residual)
+        rows = conv(store, index, self.epilogue, residual)
         return rows.view(n, height, width, self.channels).permute(0, 3, 1, 2)
 
     def _build(self):

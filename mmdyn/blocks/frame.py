@@ -182,6 +182,10 @@ class Frame:
         slots = max(self.grid.slots) + 1
         return like.new_zeros((slots, *shape)).to(memory_format=torch.channels_last)
 
+    def kept(self, key: str) -> Tensor | None:
+        """What the memory holds under a key, without using it."""
+        return None if self.memory is None else self.memory.peek(key)
+
     def went_dense(self, op: str, reason: str) -> None:
         """Notes that `op` ran on the dense composite here."""
         path = self.tracker.path

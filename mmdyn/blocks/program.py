@@ -35,8 +35,7 @@ class Program:
         if not all(entry.fresh() for entry in self._kept):
             return False
         stores = (s for s in self._sources if isinstance(s, StoreRef))
-        kept = ((frame.memory.peek(s.key), s.shape) for s in stores)
-        return all(data is not None and data.shape == shape for data, shape in kept)
+        return all(_shape(frame.kept(s.key)) == s.shape for s in stores)
 
     def run(self, frame: Frame, inputs: list[Tensor]) -> tuple:
         """The outputs, in the recorded order.
@@ -68,8 +67,14 @@ class Program:
             made = frame.grid.table(source.key)
             return made[source.part] if isinstance(made, tuple) else made
         if not touch:
-            return frame.memory.peek(source.key)
+            kept = frame.kept(source.key)
+            assert kept is not None, source.key
+            return kept
         return getattr(frame, source.kind)(source.key, like=source.like, **source.wanted)
+
+
+def _shape(tensor: Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape
 
 
 class _Rehearsal(fx.Interpreter):

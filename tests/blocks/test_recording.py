@@ -37,6 +37,11 @@ def layers(x, weight):
     return F.avg_pool2d(y, 2) * F.adaptive_avg_pool2d(y, 1)
 
 
+def run(frame: Frame, image, weight):
+    """The output's levels, computed."""
+    return [v for v in layers(split(frame, image, BLOCK), weight).packed if v is not None]
+
+
 def record(frame: Frame, image, weight):
     x = split(frame, image, BLOCK)
     inputs = [v for v in x.packed if v is not None]
@@ -56,13 +61,13 @@ def test_a_program_runs_on_other_frames(counts):
     memories = FeatureMemory(), FeatureMemory()
     for memory in memories:  # all cells once, halves too where they will be
         whole = levels_of(0, 16 - counts[1], counts[1])
-        layers(split(frame_of(whole, memory), torch.zeros(1, 3, 32, 32), BLOCK), weight).packed
+        run(frame_of(whole, memory), torch.zeros(1, 3, 32, 32), weight)
     image = torch.randn(1, 3, 32, 32)
     recording, reason, effects, _ = record(
         frame_of(levels_of(1, *counts), memories[0]), image, weight
     )
     assert not reason
-    layers(split(frame_of(levels_of(1, *counts), memories[1]), image, BLOCK), weight).packed
+    run(frame_of(levels_of(1, *counts), memories[1]), image, weight)
     program = Program(recording, effects)
     for seed in range(2, 6):
         image, levels = torch.randn(1, 3, 32, 32), levels_of(seed, *counts)
@@ -70,8 +75,7 @@ def test_a_program_runs_on_other_frames(counts):
         x = split(frames[0], image, BLOCK)
         assert program.holds(frames[0])
         got = program.run(frames[0], [v for v in x.packed if v is not None])
-        y = layers(split(frames[1], image, BLOCK), weight)
-        wanted = [v for v in y.packed if v is not None]
+        wanted = run(frames[1], image, weight)
         assert len(got) == len(wanted) and all(map(torch.equal, got, wanted))
         assert frames[0].calls(":conv2d") == frames[1].calls(":conv2d") == 1
 

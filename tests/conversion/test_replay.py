@@ -8,13 +8,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from tests.conversion.networks import SIZE, Net, clip, converted, network
 from torch import nn
 from torch.nn import functional as F
 
 import mmdyn
 from mmdyn.conversion.convert import runtime_of
 from mmdyn.conversion.replay import Segment
+from tests.conversion.networks import SIZE, Net, clip, converted, network
 
 FRAMES = 16
 

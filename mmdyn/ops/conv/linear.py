@@ -68,7 +68,9 @@ class PackedLinear:
         if self._packed is None:
             weight = self.weight.t().contiguous()
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-        name, scalars = (None, ()) if residual is not None else (epilogue.activation, epilogue.scalars)
+        name, scalars = (
+            (None, ()) if residual is not None else (epilogue.activation, epilogue.scalars)
+        )
         out = torch.ops.mkldnn._linear_pointwise(
             rows, self._packed, self.bias, name or "none", list(scalars), ""
         )
@@ -87,9 +89,9 @@ class TapConv:
     def __init__(self, weight: Tensor, bias: Tensor | None, depthwise: bool) -> None:
         self.taps, self.bias = weight.shape[2] * weight.shape[3], bias
         self.channels = weight.shape[0]
-        self.depthwise = weight.flatten(1).t().contiguous() if depthwise else None
-        matrix = weight.permute(2, 3, 1, 0).flatten(0, 2)
-        self.linear = None if depthwise else PackedLinear(matrix, bias)
+        self.depthwise = depthwise
+        self.kernel = weight.flatten(1).t().contiguous()  # (k, C) of a depthwise convolution
+        self.linear = PackedLinear(weight.permute(2, 3, 1, 0).flatten(0, 2), bias)
 
     def __call__(
         self, store: Tensor, index: Tensor, epilogue: Epilogue, residual: Tensor | None
@@ -105,7 +107,7 @@ class TapConv:
         Returns:
             (M, Cout).
         """
-        if self.depthwise is not None:
+        if self.depthwise:
             return epilogue(self._depthwise(store, index), residual)
         width = self.taps * store.shape[1]
         count, step = index.shape[0], max(_GATHERED // width, 256)
@@ -122,5 +124,5 @@ class TapConv:
         shape = (index.shape[0], store.shape[1])
         out = store.new_zeros(shape) if self.bias is None else self.bias.repeat(shape[0], 1)
         for tap in range(self.taps):
-            out.addcmul_(store.index_select(0, index[:, tap]), self.depthwise[tap])
+            out.addcmul_(store.index_select(0, index[:, tap]), self.kernel[tap])
         return out

@@ -79,8 +79,5 @@ def conv_taps(
     """
     count, taps = index.shape
     rows = store.index_select(0, index.reshape(-1)).view(count, taps, store.shape[1])
-    if depthwise:
-        out = (rows * weight).sum(1)
-    else:
-        out = rows.flatten(1) @ weight.flatten(0, 1)
+    out = (rows * weight).sum(1) if depthwise else rows.flatten(1) @ weight.flatten(0, 1)
     return out if bias is None else out + bias

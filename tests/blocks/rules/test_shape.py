@@ -241,12 +241,12 @@ def test_what_moves_pixels_between_cells_is_of_the_composite(function, reason):
 
 
 @pytest.mark.parametrize(
-    "function",
+    "function, names",
     [
-        lambda x: torch.chunk(x, chunks=2, dim=1),
-        lambda x: torch.tensor_split(x, sections=2, dim=1),
-        lambda x: torch.narrow(input=x, dim=1, start=1, length=2),
+        (lambda x: torch.chunk(x, chunks=2, dim=1), "chunks, dim"),
+        (lambda x: torch.tensor_split(x, sections=2, dim=1), "sections, dim"),
+        (lambda x: torch.narrow(input=x, dim=1, start=1, length=2), "input, dim, start, length"),
     ],
 )
-def test_arguments_by_name(function):
-    check_frames(function)
+def test_arguments_by_name(function, names):
+    check_frames(function, reason=f"arguments named {names}")

@@ -52,6 +52,6 @@ def test_tap_convolution(chunk, depthwise, dtype, monkeypatch):
     for count in (700, 3, 0):
         index = torch.randint(0, 50, (count, 9))
         other = torch.randn(count, weight.shape[0]).to(dtype)
-        wanted = conv_taps(store.float(), index, flat.float(), bias.float(), depthwise)
-        wanted = torch.relu(wanted + other).to(dtype)
+        wanted = conv_taps(store.double(), index, flat.double(), bias.double(), depthwise)
+        wanted = torch.relu(wanted + other.double()).to(dtype)
         check(conv(store, index, Epilogue("relu"), other), wanted)
