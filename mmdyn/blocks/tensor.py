@@ -159,10 +159,20 @@ class BlockTensor(torch.Tensor):
 
         Read only: it may be the memory itself. ``dense()`` gives a copy of one's own.
         """
-        version = self.blocks._version
-        if self._composite is None or self._composite[0] != version:
-            self._composite = version, _compose(self)
+        made = self.made_composite
+        return self.remember_composite(_compose(self)) if made is None else made
+
+    @property
+    def made_composite(self) -> Tensor | None:
+        """The composite if it was made already and the blocks are as they were then."""
+        if self._composite is None or self._composite[0] != self.blocks._version:
+            return None
         return self._composite[1]
+
+    def remember_composite(self, dense: Tensor) -> Tensor:
+        """Keeps `dense` as the composite of the blocks as they are; returns it."""
+        self._composite = self.blocks._version, dense
+        return dense
 
     def dense(self, contiguous: bool = False) -> Tensor:
         """The dense frame (N, C, H, W), a copy of one's own.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -117,7 +117,7 @@ class Replayer:
             assert case.fingerprint is not None
             if case.fingerprint.holds() and case.program.holds(frame):
                 self.replayed += 1
-                return _rebuild(frame, case.program.run(frame, inputs.tensors), case.layout)
+                return _rebuild(frame, inputs, case.program.run(frame, inputs.tensors), case.layout)
             segment.cases.clear()
         case.seen += 1
         self.busy = True
@@ -152,14 +152,15 @@ class Replayer:
         try:
             with recorder:
                 out = segment.stock(args, kwargs)
-                layout, tensors = _lay_out(out)
+                layout, tensors = _lay_out(out, inputs)
         finally:
             frame.effects = None
         recording = recorder.finish(tensors)
-        reason = recorder.reason or fingerprint.alien or (layout is None and "its outputs")
+        reason = recorder.reason or fingerprint.alien or ("its outputs" if layout is None else "")
         if reason or not fingerprint.holds():
             segment.refuse(reason or "its forward sets attributes")
             return out
+        out = _rebuild(frame, inputs, tuple(tensors), layout)
         last, case.last = case.last, (recording, layout)
         case.recordings += 1
         if last and last[1] == layout and last[0].same(recording):
@@ -198,6 +199,7 @@ class _Inputs:
     spec: Any
     tensors: list[Tensor]
     key: tuple
+    twins: list = field(default_factory=list)
 
     @classmethod
     def of(cls, frame: Frame, args: tuple, kwargs: dict) -> _Inputs | None:
@@ -215,7 +217,9 @@ class _Inputs:
                 for level in levels:
                     frame.flush_readers(level)
                 tensors += levels
-                key.append((leaf.block, leaf.dtype, tuple(leaf.shape)))
+                made = leaf.made_composite
+                tensors += [] if made is None else [made]
+                key.append((leaf.block, leaf.dtype, tuple(leaf.shape), made is None))
             elif type(leaf) in (Tensor, nn.Parameter):
                 tensors.append(leaf)
                 key.append((leaf.shape, leaf.stride(), leaf.dtype, leaf.device))
@@ -226,41 +230,69 @@ class _Inputs:
         return cls(leaves, spec, tensors, tuple(key)) if blocks else None
 
     def arguments(self) -> tuple[tuple, dict]:
-        """The call's arguments; blocks under names of their own, without what they remember."""
-        fresh = [x.like(x.packed) if isinstance(x, BlockTensor) else x for x in self.leaves]
-        return tree_unflatten(fresh, self.spec)
+        """The call's arguments; blocks under names of their own, with the composites they had."""
+        self.twins = [x.like(x.packed) if isinstance(x, BlockTensor) else x for x in self.leaves]
+        for leaf, twin in zip(self.leaves, self.twins):
+            made = leaf.made_composite if isinstance(leaf, BlockTensor) else None
+            if made is not None:
+                twin.remember_composite(made)
+        return tree_unflatten(self.twins, self.spec)
 
 
-def _lay_out(out) -> tuple[tuple | None, list[Tensor]]:
-    """How the outputs are put together of tensors (None if of other things too), and those."""
+def _lay_out(out, inputs: _Inputs) -> tuple[tuple | None, list[Tensor]]:
+    """How the outputs are put together of tensors (None if of other things too), and those.
+
+    Composites belong to them: whoever asks for one later must not find it missing here and there
+    already in a frame whose modules ran.
+    """
     leaves, spec = tree_flatten(out)
     tensors: list[Tensor] = []
     kinds: list = []
+    late: list = []
+    for i, (leaf, twin) in enumerate(zip(inputs.leaves, inputs.twins)):
+        if isinstance(twin, BlockTensor) and twin.made_composite is not leaf.made_composite:
+            if twin.made_composite is None or twin.is_tied:
+                return None, []
+            late.append(i)
+            tensors.append(twin.made_composite)
+    seen = [id(twin) if isinstance(twin, BlockTensor) else 0 for twin in inputs.twins]
     for leaf in leaves:
+        if id(leaf) in seen:
+            kinds.append(("known", seen.index(id(leaf))))
+            continue
+        seen.append(id(leaf) if isinstance(leaf, BlockTensor) else 0)
         if isinstance(leaf, BlockTensor) and not leaf.is_tied:
             levels = [level for level in leaf.packed if level is not None]
-            kinds.append((leaf.block, len(levels)))
-            tensors += levels
+            made = leaf.made_composite
+            kinds.append(("blocks", leaf.block, len(levels), made is not None))
+            tensors += levels if made is None else [*levels, made]
         elif type(leaf) is Tensor:
-            kinds.append(Tensor)
+            kinds.append(("tensor",))
             tensors.append(leaf)
         elif type(leaf) in _PLAIN:
             kinds.append(("plain", leaf))
         else:
             return None, []
-    return (spec, kinds), tensors
+    return (spec, kinds, late), tensors
 
 
-def _rebuild(frame: Frame, tensors: tuple, layout: tuple) -> Any:
-    spec, kinds = layout
+def _rebuild(frame: Frame, inputs: _Inputs, tensors: tuple, layout: tuple) -> Any:
+    """The outputs of these tensors, and the composites that the inputs got meanwhile."""
+    spec, kinds, late = layout
     left = iter(tensors)
-    leaves: list = []
-    for kind in kinds:
-        if kind is Tensor:
-            leaves.append(next(left))
-        elif kind[0] == "plain":
-            leaves.append(kind[1])
-        else:
-            packed = (next(left), next(left) if kind[1] == 2 else None)
-            leaves.append(BlockTensor(frame, packed, kind[0]))
+    for i in late:
+        inputs.leaves[i].remember_composite(next(left))
+    known, leaves = list(inputs.leaves), []
+    for kind, *what in kinds:
+        if kind == "known":
+            leaves.append(known[what[0]])
+            continue
+        leaf = what[0] if kind == "plain" else next(left)
+        if kind == "blocks":
+            block, levels, composed = what
+            leaf = BlockTensor(frame, (leaf, next(left) if levels == 2 else None), block)
+            if composed:
+                leaf.remember_composite(next(left))
+        known.append(leaf)
+        leaves.append(leaf)
     return tree_unflatten(leaves, spec)
