@@ -1,13 +1,9 @@
 """Stock model to dynamic model and back, with a report of what changed."""
 
+from mmdyn.conversion import blockcopy as _blockcopy  # noqa: F401  its handler
 from mmdyn.conversion.config import BlockCopyConfig
-from mmdyn.conversion.convert import (
-    convert_model,
-    is_converted,
-    reset,
-    restore_model,
-    runtime_of,
-)
+from mmdyn.conversion.convert import convert_model, reset, restore_model
+from mmdyn.conversion.dynamic import is_converted, runtime_of
 from mmdyn.conversion.report import ConversionReport
 
 __all__ = [

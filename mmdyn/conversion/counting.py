@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mmdyn.conversion.convert import is_converted, runtime_of
+from mmdyn.conversion.dynamic import is_converted, runtime_of
 from mmdyn.conversion.hosts import host_for
 from mmdyn.conversion.tracking import _COUNTED, dense_macs
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdyn.blocks import BlockGrid, Constants, Frame, Level, StaleMemoryError, Tracker, split
 from mmdyn.conversion.config import BlockCopyConfig
 from mmdyn.conversion.hosts import Call, Host
+from mmdyn.conversion.replay import remove
+from mmdyn.conversion.report import ConversionReport, inspect
+from mmdyn.conversion.tracking import detach
 from mmdyn.policies import BudgetController, Observation, Policy, select_cells
 from mmdyn.video import FeatureMemory, StreamState, StreamTable
 from mmdyn.video.clip_id import build_clip_id
@@ -49,6 +52,15 @@ class BlockCopyRuntime:
         self.streams.drop(stream)
         if stream is None:
             self.memory.clear()
+
+    def undo(self, model: nn.Module) -> None:
+        """Takes hooks and segments off the model's modules."""
+        remove(model)
+        detach(model)
+
+    def inspect(self, model: nn.Module, trial: bool) -> ConversionReport:
+        """What was converted, after a trial if one is asked for."""
+        return inspect(model, self, trial)
 
     def forget_geometry(self) -> None:
         """Makes the next frame the first, of whatever size."""

@@ -25,12 +25,16 @@ def BlockCopy(host: str, **kwargs) -> BaseModel:
         The host, converted in place: its class is a subclass of the stock one and its
         ``state_dict`` has the stock keys.
     """
-    names = [f.name for f in fields(BlockCopyConfig)]
-    options = {name: kwargs.pop(name) for name in names if name in kwargs}
-    if isinstance(options.get("block_size"), list):
-        options["block_size"] = tuple(options["block_size"])
-    model = build_host(host, kwargs, "BlockCopy")
-    convert_model(model, BlockCopyConfig(**options), trial=False)
+    return build_dynamic(host, kwargs, "BlockCopy", BlockCopyConfig)
+
+
+def build_dynamic(host: str, arguments: dict, method: str, config: type) -> BaseModel:
+    """The stock model of a config line, converted; `config`'s fields are taken out of the rest."""
+    names = [f.name for f in fields(config)]
+    options = {name: arguments.pop(name) for name in names if name in arguments}
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    model = build_host(host, arguments, method)
+    convert_model(model, config(**options), trial=False)
     return model
 
 

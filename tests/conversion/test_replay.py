@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import mmdyn
-from mmdyn.conversion.convert import runtime_of
+from mmdyn.conversion.dynamic import runtime_of
 from mmdyn.conversion.replay import Segment
 from tests.conversion.networks import SIZE, Net, clip, converted, network
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mmdyn.blocks import BlockTensor, Frame, LaidOutBlocks, Level
 from mmdyn.conversion.config import BlockCopyConfig
-from mmdyn.conversion.convert import convert_model, runtime_of
+from mmdyn.conversion.convert import convert_model
+from mmdyn.conversion.dynamic import runtime_of
 from mmdyn.conversion.hosts import zoo
 from mmdyn.conversion.hosts.decisions import keep_proposals, same_choices
 from mmdyn.conversion.hosts.openmmlab import host_for

@@ -1,0 +1,43 @@
+"""BlockCopy's handler: what it does to a model, and what every call of the model becomes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.conversion.convert import handles
+from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
+from mmdyn.conversion.hosts import host_for
+from mmdyn.conversion.replay import install
+from mmdyn.conversion.runtime import BlockCopyRuntime
+from mmdyn.conversion.tracking import attach
+from mmdyn.policies import build_policy
+
+
+class BlockCopyMixin(DynamicMixin):
+    """Every call in evaluation mode is a frame."""
+
+    method = "BlockCopy"
+
+    def forward(self, *args, **kwargs):
+        runtime = runtime_of(self)
+        if runtime.host.runs_dense(self, args, kwargs):
+            return super().forward(*args, **kwargs)
+        return runtime.run(super().forward, args, kwargs)
+
+
+@handles(BlockCopyConfig)
+def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
+    """Makes a network execute only the blocks of a video frame that its policy picks.
+
+    In training mode it runs as before.
+    """
+    host = host_for(model)
+    host.check(model)
+    policy = build_policy(config.policy)
+    policy.learning = config.learning
+    runtime = BlockCopyRuntime(config, host, policy)
+    make_dynamic(model, BlockCopyMixin, runtime)
+    attach(model, runtime.tracker)
+    if config.replay:
+        install(model, runtime.tracker)
