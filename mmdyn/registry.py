@@ -23,7 +23,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
     "optimizer wrapper constructor", root.OPTIM_WRAPPER_CONSTRUCTORS, "engine"
 )
 PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "engine")
-MODELS = _child("model", root.MODELS, "engine")
+MODELS = _child("model", root.MODELS, "engine", "models")
 MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS, "engine")
 WEIGHT_INITIALIZERS = _child("weight initializer", root.WEIGHT_INITIALIZERS, "engine")
 DATASETS = _child("dataset", root.DATASETS, "datasets")

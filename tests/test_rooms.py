@@ -11,7 +11,7 @@ import mmdyn
 from mmdyn import registry
 
 PACKAGE = Path(mmdyn.__file__).parent
-FREE = {"registry", "compat"}
+FREE = {"registry", "compat", "optional"}
 # What each room may import besides itself and mmdyn.registry.
 BELOW = {
     "ops": set(),
@@ -20,6 +20,7 @@ BELOW = {
     "video": {"blocks"},
     "gating": {"blocks", "ops"},
     "conversion": {"policies", "video", "gating", "blocks", "ops"},
+    "models": {"losses"},
     "engine": {"datasets", "conversion", "policies", "video", "gating", "blocks", "ops"},
 }
 TORCH_ONLY = ("ops", "blocks", "policies", "gating")

@@ -1,7 +1,7 @@
 """Clips and videos for mmdet and mmseg; what needs an absent package is left out."""
 
 from mmdyn.datasets import clip_sampler
-from mmdyn.datasets.optional import import_available
+from mmdyn.optional import import_available
 
 import_available(
     __name__,

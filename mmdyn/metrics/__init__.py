@@ -1,6 +1,6 @@
 """Stock metrics on videos, and what a block-sparse run costs."""
 
-from mmdyn.datasets.optional import import_available
+from mmdyn.optional import import_available
 from mmdyn.metrics import block_stats
 
 import_available(

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from mmdyn.datasets import optional
-from mmdyn.datasets.optional import import_available
+from mmdyn.optional import import_available
 
 
 @pytest.fixture

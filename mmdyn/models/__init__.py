@@ -1,0 +1,7 @@
+"""Networks that the zoos lack; what needs an absent package is left out."""
+
+from mmdyn.optional import import_available
+
+import_available(__name__, mmseg=(), mmdet=())
+
+__all__: list[str] = []
