@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mmdyn.datasets import optional
+from mmdyn import optional
 from mmdyn.optional import import_available
 
 
