@@ -1,7 +1,7 @@
-"""Stock metrics on videos, and what a block-sparse run costs."""
+"""Stock metrics on videos, the miss rate of pedestrians, and what a block-sparse run costs."""
 
+from mmdyn.metrics import block_stats, miss_rate
 from mmdyn.optional import import_available
-from mmdyn.metrics import block_stats
 
 import_available(
     __name__,
@@ -9,4 +9,4 @@ import_available(
     mmdet=("video_coco",),
 )
 
-__all__ = ["block_stats"]
+__all__ = ["block_stats", "miss_rate"]
