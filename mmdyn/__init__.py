@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "BlockCopyConfig": "mmdyn.conversion",
     "ConversionReport": "mmdyn.conversion",
+    "DynConvConfig": "mmdyn.conversion",
+    "calibrate": "mmdyn.conversion",
     "convert_model": "mmdyn.conversion",
     "is_converted": "mmdyn.conversion",
     "load_policy": "mmdyn.policies",

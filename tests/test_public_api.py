@@ -9,7 +9,9 @@ def test_the_public_names_are_these():
     assert sorted(mmdyn.__all__) == [
         "BlockCopyConfig",
         "ConversionReport",
+        "DynConvConfig",
         "__version__",
+        "calibrate",
         "convert_model",
         "is_converted",
         "load_policy",

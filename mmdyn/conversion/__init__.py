@@ -1,14 +1,18 @@
 """Stock model to dynamic model and back, with a report of what changed."""
 
 from mmdyn.conversion import blockcopy as _blockcopy  # noqa: F401  its handler
-from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.conversion import dynconv as _dynconv  # noqa: F401  its handler
+from mmdyn.conversion.config import BlockCopyConfig, DynConvConfig
 from mmdyn.conversion.convert import convert_model, reset, restore_model
 from mmdyn.conversion.dynamic import is_converted, runtime_of
+from mmdyn.conversion.dynconv_runtime import calibrate
 from mmdyn.conversion.report import ConversionReport
 
 __all__ = [
     "BlockCopyConfig",
     "ConversionReport",
+    "DynConvConfig",
+    "calibrate",
     "convert_model",
     "is_converted",
     "reset",

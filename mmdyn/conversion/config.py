@@ -75,3 +75,81 @@ def _best_side(length: int) -> int:
     """The side among multiples of 32 near 128 that pads least, the nearest to 128 among equals."""
     sides = list(range(64, 225, 32))
     return min(sides, key=lambda s: (-(-length // s) * s, abs(s - 128)))
+
+
+@dataclass(frozen=True)
+class DynConvConfig:
+    """DynConv: a gate in every residual block says at which pixels the block is computed.
+
+    Args:
+        budget: Share of the multiply-accumulates of the gated convolutions that is executed, 0 to
+            1, the gates' own included; 1 runs the stock blocks.
+        gate: 'conv1x1', or 'squeeze': a 3x3 convolution plus a linear layer on the map's mean.
+        tile: Side in pixels of the tiles that a gate decides on; 1 decides every pixel, 8 pays on
+            the clock.
+        norm: Normalise a gate's logits over the batch.
+        open_init: Probability with which a position is open before training.
+        temperature: Of the Gumbel-Softmax: a number, or ((progress, number), ...) in steps.
+        noise_until: Share of the training after which decisions are taken without noise, and the
+            thresholds follow the budget.
+        weight: Of the sparsity loss.
+        per: The budget holds for each 'image' or for the mean of a 'batch'.
+        settle: Share of the training over which the bounds of single blocks open from the budget
+            to 0 and 1.
+        skip: Blocks whose path contains one of these stay dense.
+        gate_frozen: Gate blocks of frozen stages too: their gates learn, their weights do not.
+        execution: In evaluation, 'auto' times each block and runs it sparse where that pays;
+            'sparse' and 'dense' always run so.
+        strict: Raise where a residual block cannot be gated, instead of leaving it dense.
+    """
+
+    budget: float = 0.5
+    gate: str = "conv1x1"
+    tile: int = 1
+    norm: bool = False
+    open_init: float = 0.9
+    temperature: float | tuple = 0.66
+    noise_until: float = 0.8
+    weight: float = 10.0
+    per: str = "batch"
+    settle: float = 1 / 3
+    skip: tuple[str, ...] = ()
+    gate_frozen: bool = True
+    execution: str = "auto"
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.budget <= 1.0:
+            raise ValueError(f"budget must be a share above 0, at most 1, got {self.budget}")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if not isinstance(self.tile, int) or not 1 <= self.tile <= 64:
+            raise ValueError(f"tile must be an int from 1 to 64, got {self.tile!r}")
+        if not 0.0 < self.open_init < 1.0:
+            raise ValueError(f"open_init must lie between 0 and 1, got {self.open_init}")
+        if isinstance(self.skip, str):
+            raise ValueError(f"skip takes a list of paths, got the string {self.skip!r}")
+        for number in _numbers(self.temperature):
+            if not number > 0:
+                raise ValueError(f"temperature must be above 0, got {self.temperature}")
+
+
+_CHOICES = {
+    "gate": ("conv1x1", "squeeze"),
+    "per": ("batch", "image"),
+    "execution": ("auto", "sparse", "dense"),
+}
+
+
+def _numbers(temperature) -> list[float]:
+    """The values of a temperature schedule, which starts at progress 0."""
+    if isinstance(temperature, (int, float)):
+        return [temperature]
+    steps = [tuple(step) for step in temperature]
+    if not steps or any(len(step) != 2 for step in steps) or steps[0][0] != 0:
+        raise ValueError(
+            "temperature must be a number or steps ((0, number), (progress, number), ...), "
+            f"got {temperature}"
+        )
+    return [number for _, number in steps]

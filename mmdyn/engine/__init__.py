@@ -2,7 +2,7 @@
 
 from mmdyn.engine.hooks import BlockCopyHook
 from mmdyn.engine.memory_format import ChannelsLastHook
-from mmdyn.engine.models import BlockCopy
+from mmdyn.engine.models import BlockCopy, DynConv
 from mmdyn.engine.optim import AutocastOptimWrapper
 
-__all__ = ["AutocastOptimWrapper", "BlockCopy", "BlockCopyHook", "ChannelsLastHook"]
+__all__ = ["AutocastOptimWrapper", "BlockCopy", "BlockCopyHook", "ChannelsLastHook", "DynConv"]

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from mmengine.model import BaseModel
 
-from mmdyn.conversion import BlockCopyConfig, convert_model
+from mmdyn.conversion import BlockCopyConfig, DynConvConfig, convert_model
 from mmdyn.registry import MODELS
 
 
@@ -26,6 +26,28 @@ def BlockCopy(host: str, **kwargs) -> BaseModel:
         ``state_dict`` has the stock keys.
     """
     return build_dynamic(host, kwargs, "BlockCopy", BlockCopyConfig)
+
+
+@MODELS.register_module()
+def DynConv(host: str, **kwargs) -> BaseModel:
+    """Builds a stock model and gives each of its residual blocks a gate.
+
+    ``model = dict(type='mmdyn.DynConv', host='MaskRCNN', budget=0.5)`` over a stock config. In
+    training the loss dict gains ``loss_sparsity`` and ``density``; the schedules follow the
+    runner's iterations. The gates are named ``dynconv_gate``, which ``paramwise_cfg.custom_keys``
+    can give a learning rate and no weight decay.
+
+    Args:
+        host (str): Type of the stock model, looked up in the default scope.
+        **kwargs: Fields of ``mmdyn.DynConvConfig`` (budget, gate, tile, norm, open_init,
+            temperature, noise_until, weight, per, settle, skip, gate_frozen, execution, strict),
+            and the host's own.
+
+    Returns:
+        The host, converted in place: its class is a subclass of the stock one and its
+        ``state_dict`` has the stock keys and the gates'.
+    """
+    return build_dynamic(host, kwargs, "DynConv", DynConvConfig)
 
 
 def build_dynamic(host: str, arguments: dict, method: str, config: type) -> BaseModel:

@@ -1,0 +1,109 @@
+"""DynConv's handler: every residual block of a model gets a gate."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mmdyn.blocks.frame import Site
+from mmdyn.conversion.config import DynConvConfig
+from mmdyn.conversion.convert import handles
+from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
+from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
+from mmdyn.conversion.gated import GatedMixin, chain_blocks, gate_block
+from mmdyn.conversion.gating_report import GatingReport
+from mmdyn.conversion.residuals import Found, find_residuals
+from mmdyn.gating import Gate
+
+
+class DynConvMixin(DynamicMixin):
+    """A call in training mode adds the sparsity loss to what it returns."""
+
+    method = "DynConv"
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        for gate in gates_of(self):  # whatever its stage is: frozen stages hold gates that learn
+            gate.train(mode)
+            gate.requires_grad_(True)
+        return self
+
+    def forward(self, *args, **kwargs):
+        runtime = runtime_of(self)
+        if not self.training:
+            runtime.constants.begin()
+            runtime.masks.clear()
+            out = super().forward(*args, **kwargs)
+            runtime.tell(self)
+            return out
+        runtime.begin()
+        try:
+            out = super().forward(*args, **kwargs)
+        finally:
+            losses = runtime.finish(self)
+        if isinstance(out, dict):
+            out.update(losses)
+        return out
+
+
+@handles(DynConvConfig)
+def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
+    """Gives the model's residual blocks their gates."""
+    if any(isinstance(m, GatedMixin) for m in model.modules()):
+        raise ValueError(
+            "the model is part of a network that has gates; call mmdyn.restore_model on that first"
+        )
+    runtime = DynConvRuntime(config)
+    report = GatingReport(type(model).__name__, "DynConv", 0)
+    blocks: list[Found] = []
+    for found in find_residuals(model):
+        reason = found.reason or _excluded(found, config)
+        if reason:
+            report.dense.append(Site(found.path, type(found.block).__name__, reason))
+        else:
+            blocks.append(found)
+    refused = [f"{site.path}: {site.reason}" for site in report.dense if site.reason != _SKIPPED]
+    if not blocks or (config.strict and refused):
+        raise ValueError(
+            f"{type(model).__name__}: DynConv needs residual blocks that it knows (ResNet's, "
+            "ResNeXt's, inverted residuals); "
+            + ("refused: " + "; ".join(refused[:8]) if refused else "found none")
+        )
+    for found in blocks:
+        gate_block(found.block, found.path, found.branch, _gate_for(found, config), runtime)
+        first = found.branch.steps[0].shape
+        convs = " ".join(f"{'x'.join(map(str, s.shape.kernel))}" for s in found.branch.steps)
+        report.gated[found.path] = (
+            f"{type(found.block).mmdyn_host.__name__}, convolutions {convs} on "
+            f"{first.in_channels} channels, stride {found.branch.stride[0]}"
+        )
+    report.modules = len(blocks)
+    runtime.report = report
+    chain_blocks(model)
+    make_dynamic(model, DynConvMixin, runtime)
+    report.model = type(model).__name__
+
+
+_SKIPPED = "skipped by the configuration"
+
+
+def _excluded(found: Found, config: DynConvConfig) -> str:
+    if any(part in found.path for part in config.skip):
+        return _SKIPPED
+    stride = found.branch.stride
+    if stride[0] != stride[1]:
+        return f"its stride {stride} differs by direction"
+    parameters = list(found.block.parameters())
+    if not config.gate_frozen and not any(p.requires_grad for p in parameters):
+        return _SKIPPED
+    return ""
+
+
+def _gate_for(found: Found, config: DynConvConfig) -> Gate:
+    gate = Gate(
+        found.branch.steps[0].shape.in_channels, found.branch.stride[0], config.gate, config.tile,
+        config.norm, config.open_init,
+    )  # fmt: skip
+    like = next(found.block.parameters())
+    gate.to(like.device, like.dtype if like.is_floating_point() else None)
+    gate.train(found.block.training)
+    return gate

@@ -1,0 +1,234 @@
+"""DynConv at work: what all gates of a model share in a call, and what they cost over many."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+
+import torch
+from mmengine.logging import MessageHub
+from torch import Tensor, nn
+
+from mmdyn.blocks import Constants
+from mmdyn.conversion.config import DynConvConfig
+from mmdyn.conversion.dynamic import runtime_of
+from mmdyn.conversion.gated import GATE, GatedMixin, ungate
+from mmdyn.conversion.gating_report import GatingReport
+from mmdyn.gating import Cost, Gate, binary_gumbel, find_threshold, sparsity_loss, stepped
+
+logger = logging.getLogger(__name__)
+
+_FOLLOW = 0.02  # of the distance from the budget, in logits, that thresholds follow a batch
+
+
+class DynConvRuntime:
+    """Everything that a converted model keeps besides its weights.
+
+    Args:
+        config: The user's choices.
+
+    Attributes:
+        progress: Share of the training done; None asks mmengine's runner.
+        losses: Of the last call in training mode, for a loop that has no loss dict.
+        masks: Of the last call by block path, with `keep_masks`.
+    """
+
+    def __init__(self, config: DynConvConfig) -> None:
+        self.config = config
+        self.constants = Constants()
+        self.report: GatingReport | None = None
+        self.progress: float | None = None
+        self.losses: dict[str, Tensor] = {}
+        self.keep_masks = False
+        self.masks: dict[str, Tensor] = {}
+        self._costs: dict[str, list[Cost]] | None = None
+        self._now = 0.0
+        self._told = False
+        self.reset()
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "losses": {}, "masks": {}, "_costs": None}
+
+    @property
+    def all_open(self) -> bool:
+        """Whether the blocks run as in the stock network."""
+        return self.config.budget >= 1.0
+
+    def reset(self, stream=None) -> None:
+        """Forgets the statistics of evaluation; there is no other memory."""
+        self._wanted: dict[str, float] = defaultdict(float)
+        self._ran: dict[str, float] = defaultdict(float)
+        self._total: dict[str, float] = defaultdict(float)
+
+    def undo(self, model: nn.Module) -> None:
+        """Takes gates and hooks off the model's modules."""
+        ungate(model)
+
+    def inspect(self, model: nn.Module, trial: bool) -> GatingReport:
+        """What was gated and what was not, and why."""
+        assert self.report is not None
+        return self.report
+
+    # Training
+
+    def begin(self) -> None:
+        """Starts a call in training mode."""
+        self._now = self._progress()
+        self._costs = {}
+        self.losses = {}
+
+    def _progress(self) -> float:
+        if self.progress is not None:
+            return self.progress
+        hub = MessageHub.get_current_instance()
+        done, total = (hub.runtime_info.get(name) for name in ("iter", "max_iters"))
+        return min(done / total, 1.0) if done is not None and total else 0.0
+
+    def decide(self, gate: Gate, logits: Tensor) -> Tensor:
+        """0 or 1 a tile, of the logits' type, differentiable in training."""
+        if not gate.training:
+            return (logits >= gate.threshold).to(logits.dtype)
+        noise = self._now < self.config.noise_until
+        if not noise:
+            logits = logits - gate.threshold
+        return binary_gumbel(logits, stepped(self.config.temperature, self._now), noise)
+
+    def record(self, path: str, executed: Tensor, gate: float, total: float, mask: Tensor) -> None:
+        """Notes what a block cost in a call on the whole map."""
+        if self.keep_masks:
+            self.masks[path] = mask.detach()
+        if self._costs is not None:
+            self._costs.setdefault(path, []).append(Cost(executed, gate, total))
+        else:
+            self.count(path, executed.detach(), gate, total, dense=True)
+
+    def finish(self, model: nn.Module) -> dict[str, Tensor]:
+        """Ends a call in training mode; the sparsity loss and the density of its gates."""
+        costs, self._costs = self._costs or {}, None
+        if self.all_open:
+            unused = torch.stack([p.sum() for g in gates_of(model) for p in g.parameters()]).sum()
+            self.losses = {"loss_sparsity": 0.0 * unused, "density": torch.ones_like(unused)}
+            return self.losses
+        if not costs:
+            return {}
+        config = self.config
+        joined = [_joined(calls) for calls in costs.values()]
+        loss, density = sparsity_loss(joined, config.budget, self._now, config.settle, config.per)
+        if self._now >= config.noise_until:
+            self._follow(model, density)
+        self.losses = {"loss_sparsity": config.weight * loss, "density": density}
+        return self.losses
+
+    @torch.no_grad()
+    def _follow(self, model: nn.Module, density: Tensor) -> None:
+        """Moves the thresholds towards the budget, on all processes alike."""
+        mean = density.clone()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(mean)
+            mean /= torch.distributed.get_world_size()
+        step = _FOLLOW * (mean - self.config.budget) / self.config.budget
+        for gate in gates_of(model):
+            gate.threshold += step
+
+    # Evaluation
+
+    def count(self, path: str, wanted: Tensor, gate: float, total: float, dense: bool) -> None:
+        """Adds a block's call in evaluation to the statistics."""
+        images = wanted.shape[0]
+        executed = float(wanted.sum())
+        self._wanted[path] += executed + images * gate
+        self._ran[path] += images * (total + gate) if dense else executed + images * gate
+        self._total[path] += images * total
+
+    @property
+    def stats(self) -> dict:
+        """Since the last reset: shares of the gated convolutions' arithmetic.
+
+        ``executed_share`` is what the masks ask for, gates included, ``run_share`` what was
+        multiplied, where some blocks ran dense because that is faster; ``blocks`` the former of
+        each block.
+        """
+        total = sum(self._total.values())
+        if not total:
+            return {}
+        return dict(
+            executed_share=sum(self._wanted.values()) / total,
+            run_share=sum(self._ran.values()) / total,
+            gmacs=sum(self._wanted.values()) / 1e9,
+            dense_gmacs=total / 1e9,
+            blocks={path: self._wanted[path] / self._total[path] for path in self._total},
+        )
+
+    def tell(self, model: nn.Module) -> None:
+        """Logs once which blocks run sparse and which dense, when all were timed."""
+        if self._told or self.config.execution != "auto":
+            return
+        lines = []
+        for state in states_of(model):
+            if not state.choice.break_even:
+                return
+            even, ms = (
+                list(d.values())[-1] for d in (state.choice.break_even, state.choice.dense_ms)
+            )
+            lines.append(
+                f"  {state.path}: sparse below {min(even, 1.0):.0%} open, dense {ms:.2f} ms"
+            )
+        self._told = True
+        logger.info("blocks were timed, each runs as is faster:\n%s", "\n".join(lines))
+
+
+def _joined(calls: list[Cost]) -> Cost:
+    """One cost of a block's calls on several batches."""
+    if len(calls) == 1:
+        return calls[0]
+    shares = torch.cat([(c.executed + c.gate) / c.total for c in calls])
+    return Cost(shares * calls[0].total, 0.0, calls[0].total)
+
+
+def gates_of(model: nn.Module) -> list[Gate]:
+    """The gates of a converted model, in order."""
+    return [m._modules[GATE] for m in model.modules() if isinstance(m, GatedMixin)]
+
+
+def states_of(model: nn.Module) -> list:
+    """What its blocks keep, in order."""
+    return [runtime_of(m) for m in model.modules() if isinstance(m, GatedMixin)]
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, run, tolerance: float = 0.002) -> tuple[float, float]:
+    """Sets the threshold of all gates so that the executed share meets the budget.
+
+    Args:
+        model: A model converted to DynConv.
+        run: Runs the model on the images to calibrate with; called once for each try.
+        tolerance: Relative distance from the budget that is close enough.
+
+    Returns:
+        The threshold, and the share executed with it.
+    """
+    runtime, gates = runtime_of(model), gates_of(model)
+    if runtime.all_open:
+        return 0.0, 1.0
+    training = model.training
+    model.eval()
+
+    def share_at(threshold: float) -> float:
+        for gate in gates:
+            gate.threshold.fill_(threshold)
+        runtime.reset()
+        run()
+        return runtime.stats["executed_share"]
+
+    start = float(gates[0].threshold)
+    found, share = find_threshold(share_at, runtime.config.budget, start, tolerance)
+    for gate in gates:
+        gate.threshold.fill_(found)
+    runtime.reset()
+    model.train(training)
+    if abs(share - runtime.config.budget) > 0.01 * runtime.config.budget:
+        logger.warning(
+            "the thresholds meet the budget of %.3f with %.3f only: the gates know too few levels "
+            "on these images", runtime.config.budget, share,
+        )  # fmt: skip
+    return found, share

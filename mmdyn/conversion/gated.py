@@ -1,0 +1,273 @@
+"""A residual block with a gate: masked in training, on the open pixels alone in evaluation."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, make_static, runtime_of
+from mmdyn.gating import Branch, Gate, enlarge
+from mmdyn.gating.branch import folded, run_masked, sources
+from mmdyn.gating.sparse import SparseBranch, add_rows
+
+if TYPE_CHECKING:
+    from mmdyn.conversion.dynconv_runtime import DynConvRuntime
+
+GATE = "dynconv_gate"  # the gate's name in its block: what paramwise_cfg.custom_keys can name
+
+# Activations that leave their own results unchanged.
+_IDEMPOTENT = (None, "relu", "hardtanh")
+
+
+class GatedMixin(DynamicMixin):
+    """A block that asks its gate first."""
+
+    method = "Gated"
+
+    def forward(self, x: Tensor) -> Tensor:
+        state: GatedBlock = runtime_of(self)
+        if state.owner.all_open:
+            return super().forward(x)
+        gate = self._modules[GATE]
+        learns = torch.is_grad_enabled() and (x.requires_grad or gate.weight.requires_grad)
+        if gate.training or learns:
+            return state.masked(self, super().forward, x)
+        return state.infer(self, x)
+
+
+class MaskBranch:
+    """Forward hook of a branch's last module: multiplies by the block's mask."""
+
+    def __init__(self, state: GatedBlock) -> None:
+        self.state = state
+
+    def __call__(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        mask = self.state.mask
+        if mask is None:
+            return None
+        self.state.applied = True
+        return output * mask.to(output.dtype)
+
+
+class WithinSequential:
+    """Pre-hook and hook of a Sequential: what a block returns is seen by the next one alone.
+
+    Args:
+        pairs: Blocks that may overwrite their input, each with the block that makes it.
+        running: Whether the Sequential runs from now on.
+    """
+
+    def __init__(self, pairs: list[tuple[nn.Module, GatedBlock]], running: bool) -> None:
+        self.pairs, self.running = pairs, running
+
+    def __call__(self, module: nn.Module, *ignored) -> None:
+        for maker, state in self.pairs:
+            state.in_place = self.running and not maker._forward_hooks
+
+
+@dataclass
+class GatedBlock:
+    """What a gated block keeps besides its weights.
+
+    Attributes:
+        path: Of the block in the model.
+        branch: What the block computes.
+        owner: The model's runtime.
+        mask: Of the call in progress, for the branch's end.
+        applied: Whether that end saw it.
+        in_place: The input may be overwritten now.
+        choice: Sparse or dense, as timed.
+    """
+
+    path: str
+    branch: Branch
+    owner: DynConvRuntime
+    mask: Tensor | None = None
+    applied: bool = False
+    in_place: bool = False
+    choice: Choice = field(default_factory=lambda: Choice())
+
+    def masked(self, block: nn.Module, forward, x: Tensor) -> Tensor:
+        """The stock forward on the whole map, its branch multiplied by the mask."""
+        size = (x.shape[2], x.shape[3])
+        gate: Gate = block._modules[GATE]  # type: ignore[assignment]
+        tiles = self.owner.decide(gate, gate(x))
+        mask = enlarge(tiles, gate.tile, self.branch.sizes(size)[-1])
+        self.owner.record(self.path, self.branch.executed(mask, size), gate.macs(size),
+                          self.branch.macs(size), mask)  # fmt: skip
+        if getattr(block, "with_cp", False) and x.requires_grad:
+            return torch.utils.checkpoint.checkpoint(
+                self._applied, block, forward, x, mask, use_reentrant=False
+            )
+        return self._applied(block, forward, x, mask)
+
+    def _applied(self, block: nn.Module, forward, x: Tensor, mask: Tensor) -> Tensor:
+        inner = block.__dict__.get("with_cp")  # ours is the only checkpoint
+        self.mask, self.applied = mask, False
+        try:
+            if inner:
+                block.with_cp = False  # type: ignore[assignment]
+            out = forward(x)
+        finally:
+            self.mask = None
+            if inner:
+                block.with_cp = inner
+        if not self.applied:
+            raise RuntimeError(
+                f"{self.path}: {self.branch.end} did not run or was replaced after the conversion, "
+                "so the gate's mask was lost; convert the model after such changes (fuse_conv_bn)"
+            )
+        return out
+
+    def infer(self, block: nn.Module, x: Tensor) -> Tensor:
+        """Evaluation: only what the mask wants, or all of it where that is faster."""
+        gate: Gate = block._modules[GATE]  # type: ignore[assignment]
+        tiles = gate(x) >= gate.threshold
+        x = x.contiguous(memory_format=torch.channels_last)
+        mode = self.owner.config.execution
+        if mode == "auto":
+            share = float(tiles.float().mean())
+            mode = self.choice.wanted(x, share)
+        if mode == "both":
+            started = _now(x)
+            out = self._dense(block, x, tiles, gate)
+            between = _now(x)
+            self._sparse(block, x, tiles, gate, in_place=False, counted=False)
+            self.choice.learn(x, share, between - started, _now(x) - between)
+            return out
+        if mode == "sparse":
+            return self._sparse(block, x, tiles, gate, in_place=self.in_place)
+        return self._dense(block, x, tiles, gate)
+
+    def _weights(self, block: nn.Module, dtype: torch.dtype) -> list:
+        def cast(pair):
+            return tuple(None if t is None else t.detach().to(dtype) for t in pair)
+
+        with torch.no_grad():
+            return [cast(folded(block, step)) for step in self.branch.steps]
+
+    def _kept(self, block: nn.Module, kind: str, x: Tensor, make):
+        read = tuple(s for step in self.branch.steps for s in sources(block, step))
+        return self.owner.constants.kept((kind, x.dtype, x.device), read, make)
+
+    def _dense(self, block: nn.Module, x: Tensor, tiles: Tensor, gate: Gate) -> Tensor:
+        def make():
+            pairs = self._weights(block, x.dtype)
+            return [(w.contiguous(memory_format=torch.channels_last), b) for w, b in pairs]
+
+        size = (x.shape[2], x.shape[3])
+        mask = enlarge(tiles, gate.tile, self.branch.sizes(size)[-1]).to(x.dtype)
+        wanted = self.branch.executed(mask.float(), size)
+        self.owner.count(self.path, wanted, gate.macs(size), self.branch.macs(size), dense=True)
+        return run_masked(block, self.branch, self._kept(block, "dense", x, make), x, mask)
+
+    def _sparse(
+        self, block: nn.Module, x: Tensor, tiles: Tensor, gate: Gate, in_place: bool, counted=True
+    ) -> Tensor:
+        run = self._kept(
+            block, f"sparse {gate.tile}", x,
+            lambda: SparseBranch(self.branch, self._weights(block, x.dtype), gate.tile),
+        )  # fmt: skip
+        rows = run(x, tiles)
+        if counted:
+            size = (x.shape[2], x.shape[3])
+            wanted = rows.macs_of_images(self.branch.steps, x.shape[0])
+            self.owner.count(
+                self.path, wanted, gate.macs(size), self.branch.macs(size), dense=False
+            )
+        return add_rows(block, self.branch, x, rows, in_place)
+
+
+class Choice:
+    """Whether a block runs sparse: timed once at a size, then told by the share it executes.
+
+    Attributes:
+        break_even: Share of the branch below which sparse is faster, by size.
+        dense_ms: What the dense block takes, by size.
+    """
+
+    def __init__(self) -> None:
+        self.break_even: dict[tuple, float] = {}
+        self.dense_ms: dict[tuple, float] = {}
+        self._warm: set[tuple] = set()
+
+    def wanted(self, x: Tensor, share: float) -> str:
+        """'sparse', 'dense', or 'both' while that is not known at this size."""
+        size = self._size(x)
+        if size not in self.break_even:
+            return "both"
+        return "sparse" if share < self.break_even[size] else "dense"
+
+    def learn(self, x: Tensor, share: float, dense_s: float, sparse_s: float) -> None:
+        """Takes a timing of both; the first of a size only warms them up."""
+        size = self._size(x)
+        if size not in self._warm:
+            self._warm.add(size)
+            return
+        self.break_even[size] = max(share, 0.01) * dense_s / max(sparse_s, 1e-9)
+        self.dense_ms[size] = dense_s * 1e3
+
+    @staticmethod
+    def _size(x: Tensor) -> tuple:
+        """Sizes within a factor of two share their timing."""
+        return x.shape[0], (x.shape[2] * x.shape[3]).bit_length(), x.dtype
+
+
+def _now(x: Tensor) -> float:
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
+    return time.perf_counter()
+
+
+def gate_block(block: nn.Module, path: str, branch: Branch, gate: Gate, owner) -> None:
+    """Gives a block its gate and takes over its forward."""
+    state = GatedBlock(path, branch, owner)
+    block.add_module(GATE, gate)
+    block.get_submodule(branch.end).register_forward_hook(MaskBranch(state))
+    make_dynamic(block, GatedMixin, state)
+
+
+def chain_blocks(model: nn.Module) -> None:
+    """Lets a block overwrite its input where only the gated block before it made that."""
+    for module in model.modules():
+        if not _is_plain_sequential(module):
+            continue
+        blocks, pairs = list(module), []
+        for before, block in zip(blocks, blocks[1:]):
+            if all(isinstance(b, GatedMixin) for b in (before, block)):
+                one, other = runtime_of(before).branch, runtime_of(block).branch
+                repeats = one.after == other.after and other.after.activation in _IDEMPOTENT
+                if other.shortcut is None and repeats:
+                    pairs.append((before, runtime_of(block)))
+        if pairs:
+            module.register_forward_pre_hook(WithinSequential(pairs, True))
+            module.register_forward_hook(WithinSequential(pairs, False), always_call=True)
+
+
+def _is_plain_sequential(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def ungate(model: nn.Module) -> None:
+    """Takes gates and hooks off again."""
+    for module in list(model.modules()):
+        for hooks, flags in (
+            (module._forward_pre_hooks, (module._forward_pre_hooks_with_kwargs,)),
+            (
+                module._forward_hooks,
+                (module._forward_hooks_with_kwargs, module._forward_hooks_always_called),
+            ),
+        ):
+            for number, hook in list(hooks.items()):
+                if isinstance(hook, (MaskBranch, WithinSequential)):
+                    del hooks[number]
+                    for flag in flags:
+                        flag.pop(number, None)
+        if isinstance(module, GatedMixin):
+            make_static(module)
+            del module._modules[GATE]

@@ -1,0 +1,89 @@
+"""A gate: says from a block's input where the block's branch is worth computing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KINDS = ("conv1x1", "squeeze")
+
+
+class Gate(nn.Module):
+    """Logits of being computed, for each output pixel or tile of pixels.
+
+    Its weights are plain parameters, not a convolution: an initialiser that a host applies to all
+    its convolutions leaves them alone.
+
+    Args:
+        channels: Of the block's input.
+        stride: Of the block.
+        kind: 'conv1x1', or 'squeeze': a 3x3 convolution plus a linear layer on the mean of the map.
+        tile: Side of a tile in output pixels; 1 decides every pixel.
+        norm: Normalise the logits over the batch, so that their spread does not grow with the
+            channels.
+        open_init: Probability with which a position is open before training.
+
+    Attributes:
+        threshold: Logit from which a position is open in evaluation; calibration sets it.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int = 1,
+        kind: str = "conv1x1",
+        tile: int = 1,
+        norm: bool = False,
+        open_init: float = 0.9,
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"gate must be one of {', '.join(KINDS)}, got {kind!r}")
+        self.channels, self.stride, self.kind, self.tile = channels, stride, kind, tile
+        side = 3 if kind == "squeeze" else 1
+        fan_in = channels * side * side
+        self.weight = nn.Parameter(torch.randn(1, channels, side, side) * (0.5 / fan_in**0.5))
+        self.bias = nn.Parameter(torch.tensor([math.log(open_init / (1 - open_init))]))
+        if kind == "squeeze":
+            self.pooled = nn.Parameter(torch.randn(channels) * (0.5 / channels**0.5))
+        self.norm = nn.BatchNorm2d(1, affine=False) if norm else None
+        if norm:
+            self.scale = nn.Parameter(torch.ones(1))
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, 1, h, w), one a tile of the output; float32 or wider."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.weight.dtype)
+            pooled = x.mean((2, 3)) @ self.pooled if self.kind == "squeeze" else None
+            stride = self.stride
+            if self.tile > 1:
+                x, stride = F.avg_pool2d(x, self.tile * stride, ceil_mode=True), 1
+            logits = F.conv2d(x, self.weight, None, stride, self.weight.shape[2] // 2)
+            if pooled is not None:
+                logits = logits + pooled.view(-1, 1, 1, 1)
+            if self.norm is not None:
+                logits = self.norm(logits) * self.scale
+            return (logits + self.bias).to(torch.promote_types(logits.dtype, torch.float32))
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the logits for a block's input of this size."""
+        step = self.stride * self.tile
+        return -(-size[0] // step), -(-size[1] // step)
+
+    def macs(self, size: tuple[int, int]) -> float:
+        """Multiply-accumulates of one image for a block's input of this size."""
+        height, width = self.size(size)
+        linear = self.channels if self.kind == "squeeze" else 0
+        return float(height * width * self.weight.numel() + linear)
+
+
+def enlarge(mask: Tensor, tile: int, size: tuple[int, int]) -> Tensor:
+    """A mask of tiles (N, 1, h, w) as one of pixels (N, 1, *size), whose last tiles may be cut."""
+    if tile == 1:
+        return mask
+    mask = mask.repeat_interleave(tile, 2)[:, :, : size[0]]
+    return mask.repeat_interleave(tile, 3)[:, :, :, : size[1]]
