@@ -10,12 +10,16 @@ import mmdyn
 from mmdyn.engine.inference import build_model, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = sorted(path.name for path in (ROOT / "configs" / "blockcopy").glob("*.py"))
+LEAVES = sorted(
+    path.relative_to(ROOT / "configs").as_posix()
+    for path in (ROOT / "configs").glob("*/*.py")
+    if path.parent.name != "_base_"
+)
 
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_config_is_read_and_its_hooks_are_known(name: str) -> None:
-    cfg = read_config(ROOT / "configs" / "blockcopy" / name)
+    cfg = read_config(ROOT / "configs" / name)
     scope = cfg.get("default_scope", "mmengine")
     pytest.importorskip(scope)
     DefaultScope.get_instance(f"test-{name}", scope_name=scope)

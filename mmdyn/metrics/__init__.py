@@ -1,6 +1,6 @@
-"""Stock metrics on videos, the miss rate of pedestrians, and what a block-sparse run costs."""
+"""Stock metrics on videos, those of other tasks, and what a block-sparse run costs."""
 
-from mmdyn.metrics import block_stats, miss_rate
+from mmdyn.metrics import accuracy, block_stats, miss_rate
 from mmdyn.optional import import_available
 
 import_available(
@@ -9,4 +9,4 @@ import_available(
     mmdet=("video_coco",),
 )
 
-__all__ = ["block_stats", "miss_rate"]
+__all__ = ["accuracy", "block_stats", "miss_rate"]

@@ -1,7 +1,8 @@
 """Networks that the zoos lack; what needs an absent package is left out."""
 
+from mmdyn.models import classification
 from mmdyn.optional import import_available
 
 import_available(__name__, mmseg=(), mmdet=())
 
-__all__: list[str] = []
+__all__ = ["classification"]
