@@ -67,6 +67,7 @@ def mot_to_coco(
     image_root: str,
     frames_to: str | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
+    part: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, int]:
     """Writes the json of some sequences.
 
@@ -80,13 +81,18 @@ def mot_to_coco(
         frames_to (str | None): Folder for the frames of videos (``<frames_to>/<sequence>/img1``);
             needed where a sequence is a video. Default None.
         progress (Callable): Wraps the frames of a video, for a progress bar. Default ``iter``.
+        part (tuple[float, float]): Where each sequence begins and ends, in shares of its frames:
+            (0, 0.4) is its first two fifths. Frames keep their numbers. Default (0, 1).
 
     Returns:
         dict: Counts of 'sequences', 'frames', 'boxes' and 'ignored'.
 
     Raises:
         FileNotFoundError: If labels or images are missing.
+        ValueError: If the part is none.
     """
+    if not 0.0 <= part[0] < part[1] <= 1.0:
+        raise ValueError(f"part must be two shares from 0 to 1 in order, got {tuple(part)}")
     coco, ignored = CocoVideoWriter({PERSON: "person"}), 0
     for folder in sequences:
         folder = os.path.normpath(folder)
@@ -98,8 +104,10 @@ def mot_to_coco(
         first = cv2.imread(images[0])
         if first is None:
             raise OSError(f"{images[0]} is not a readable image; restore it.")
-        coco.add_video(os.path.basename(folder), first.shape[:2], len(images), _rate(folder))
-        for index, path in enumerate(images):
+        chosen = range(*(round(share * len(images)) for share in part))
+        coco.add_video(os.path.basename(folder), first.shape[:2], len(chosen), _rate(folder))
+        for index in chosen:
+            path = images[index]
             coco.add_image(_relative(path, image_root), index)
             for track in tracks.get(index + 1, ()):
                 box = _inside(track.box, first.shape[:2])

@@ -3,6 +3,6 @@
 from mmdyn.models import classification
 from mmdyn.optional import import_available
 
-import_available(__name__, mmseg=(), mmdet=())
+import_available(__name__, mmseg=(), mmdet=("csp",))
 
 __all__ = ["classification"]

@@ -116,3 +116,15 @@ def test_real_sequences_have_their_boxes(tmp_path):
     counts = mot_to_coco([str(REAL / n) for n in names], str(tmp_path / "m.json"), str(REAL))
     assert counts["frames"] == 354 + 179
     assert counts["boxes"] + counts["ignored"] == 1901 + 1156
+
+
+def test_a_part_of_each_sequence_keeps_its_frame_numbers(tmp_path):
+    folders = [sequence(tmp_path, name, MOT15, frames=10) for name in "AB"]
+    out = tmp_path / "part.json"
+    counts = mot_to_coco([str(f) for f in folders], str(out), str(tmp_path), part=(0.2, 0.5))
+    assert counts == dict(sequences=2, frames=6, boxes=2, ignored=0)
+    content = json.loads(out.read_text())
+    assert [image["frame_id"] for image in content["images"]] == [2, 3, 4] * 2
+    assert [video["length"] for video in content["videos"]] == [3, 3]
+    with pytest.raises(ValueError, match="two shares from 0 to 1 in order"):
+        mot_to_coco([str(folders[0])], str(out), str(tmp_path), part=(0.5, 0.5))

@@ -24,14 +24,19 @@ def parse_args() -> argparse.Namespace:
         "--image-root", required=True, help="folder that the json's file names are relative to"
     )
     parser.add_argument("--frames-to", help="where the frames of videos are written")
+    parser.add_argument(
+        "--part", type=float, nargs=2, default=(0.0, 1.0), metavar="SHARE",
+        help="where to begin and to end in each sequence, 0 to 1",
+    )  # fmt: skip
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     counts = mot_to_coco(
-        args.sequences, args.out, args.image_root, args.frames_to, lambda x: tqdm(x, unit="frame")
-    )
+        args.sequences, args.out, args.image_root, args.frames_to,
+        lambda x: tqdm(x, unit="frame"), tuple(args.part),
+    )  # fmt: skip
     print(f"wrote {args.out}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
 
 

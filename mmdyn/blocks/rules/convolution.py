@@ -122,17 +122,17 @@ def conv_transpose2d(
         reads = [_transposed_halo(x.block[axis], *args)]
         if x.frame.grid.has_halves:
             reads.append(_transposed_halo(x.block[axis] // 2, *args))
-        before, after = max(r[0] for r in reads), max(r[1] for r in reads)
-        halo += [before, after]
+        before = max(r[0] for r in reads)
+        # As much after the block as before it, so that equal padding at both ends crops it.
+        halo += [before, max(before, *(r[1] for r in reads))]
         starts.append(padding[axis] + before * step)
     windows = windows_of(x, "conv_transpose2d", (halo[0], halo[1], halo[2], halo[3]))
     scale = (x.block[0] * stride[0], x.block[1] * stride[1])
 
     def run(window: Tensor, out_block) -> Tensor:
-        full = F.conv_transpose2d(window, weight, bias, stride, 0, extra, groups, dilation)
-        rows = slice(starts[0], starts[0] + out_block[0])
-        cols = slice(starts[1], starts[1] + out_block[1])
-        return full[:, :, rows, cols].contiguous(memory_format=torch.channels_last)
+        full = F.conv_transpose2d(window, weight, bias, stride, starts, extra, groups, dilation)
+        cut = full[:, :, : out_block[0], : out_block[1]]
+        return cut.contiguous(memory_format=torch.channels_last)
 
     halves = windows[1]
     half = None if halves is None else run(halves, (scale[0] // 2, scale[1] // 2))
