@@ -15,6 +15,10 @@ from mmdyn import compat
 ROOT = Path(__file__).resolve().parent.parent
 POISONED_ROOMS = ("blocks", "ops")
 
+# Triton's kernels run in its interpreter where there is no GPU; it looks when they are imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 compat.prepare()
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 

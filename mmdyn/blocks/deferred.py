@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdyn.blocks.frame import Frame
-from mmdyn.ops.conv import Epilogue, PackedConv, TapConv, fold_norm
+from mmdyn.ops.conv import Epilogue, PackedConv, TapConv, Windows, fold_norm
 
 Packed = tuple[Tensor, Tensor | None]
 
@@ -40,9 +40,9 @@ class ConvSpec:
 
 
 class Deferred:
-    """A convolution over gathered windows, with what has been folded into it so far."""
+    """A convolution over windows, gathered or not, with what has been folded into it so far."""
 
-    def __init__(self, frame: Frame, spec: ConvSpec, inputs: Packed, parent: Deferred | None):
+    def __init__(self, frame: Frame, spec: ConvSpec, inputs: tuple, parent: Deferred | None):
         self.frame, self.spec, self.inputs, self.parent = frame, spec, inputs, parent
         self.norm: tuple | None = None
         self.residual: Packed | None = None
@@ -118,7 +118,8 @@ class Deferred:
         conv = self._folded()
         residual = self.residual or (None, None)
         if self.spec.taps is not None:
-            return self._run_taps(conv, *self.inputs, residual[0]), None
+            store, index = self.inputs
+            return self._run_taps(conv, store, index, residual[0]), None
         blocks, halves = self.inputs
         out = conv(blocks, self.epilogue, residual[0])
         return out, None if halves is None else conv(halves, self.epilogue, residual[1])
@@ -169,11 +170,12 @@ class Deferred:
         return TapConv(weight, bias, depthwise=spec.groups > 1)
 
 
-def defer(frame: Frame, spec: ConvSpec, inputs: Packed, aliased: bool) -> Deferred:
+def defer(frame: Frame, spec: ConvSpec, inputs: tuple, aliased: bool) -> Deferred:
     """A new deferred convolution; `aliased`: its inputs are somebody's blocks, not a copy."""
     deferred = Deferred(frame, spec, inputs, None)
     if aliased:
         for level in inputs:
             if level is not None:
-                frame.add_reader(level, deferred.reference())
+                data = level.blocks if isinstance(level, Windows) else level
+                frame.add_reader(data, deferred.reference())
     return deferred

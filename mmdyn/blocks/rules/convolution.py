@@ -18,6 +18,7 @@ from mmdyn.blocks.rules.spatial import (
     pair,
     plan_window,
     unwrap,
+    windows_for_conv,
     windows_of,
 )
 from mmdyn.blocks.tables import Ring
@@ -68,8 +69,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     spec = ConvSpec(key, weight, bias, stride, dilation, groups, dtype)
     if not x.frame.grid.has_halves and taps_pay(plan, kernel, groups, weight, pad):
         return _conv_taps(x, spec, plan, kernel, pad)
-    windows = windows_of(x, "conv2d", plan.halo, pad.mode, pad.value, dtype)
-    return x.like(defer(x.frame, spec, windows, aliased=not any(plan.halo)), plan.out_block)
+    inputs, aliased = windows_for_conv(x, "conv2d", plan.halo, pad, dtype)
+    return x.like(defer(x.frame, spec, inputs, aliased), plan.out_block)
 
 
 conv2d.takes_padding = True

@@ -11,6 +11,7 @@ from mmdyn.blocks.grid import Level
 from mmdyn.blocks.padded import PaddedBlockTensor
 from mmdyn.blocks.tables import Halo, Pair
 from mmdyn.blocks.tensor import BlockTensor, Packed, doubled
+from mmdyn.ops.conv import Windows, halo_means, reads_in_place
 from mmdyn.ops.windows import gather_windows, write_ring
 
 
@@ -120,16 +121,41 @@ def windows_of(
         halves = None if halves is None else halves.to(dtype)
     if not any(halo):
         return blocks, halves
+    full, half = located_windows(x, op, (blocks, halves), halo, mode, fill)
+    return gather_windows(*full), None if half is None else gather_windows(*half)
+
+
+def located_windows(
+    x: BlockTensor, op: str, packed: Packed, halo: Halo, mode: str, fill: float
+) -> tuple[Windows, Windows | None]:
+    """The blocks and where their halos lie, after the rings were written; arguments as above."""
     grid = x.frame.grid
     depth = ring_depth(halo, mode, grid.has_halves)
     ring = grid.ring(x.block, depth)
-    store = fill_store(x, op, (blocks, halves), ring, fill)
-    index, places = grid.halo(Level.FULL, x.block, halo, depth, mode)
-    full = gather_windows(blocks, store, index, places, halo)
+    store = fill_store(x, op, packed, ring, fill)
+    blocks, halves = packed
+    rows, places = grid.halo(Level.FULL, x.block, halo, depth, mode)
+    full = Windows(blocks, store, rows, places, halo)
     if halves is None:
         return full, None
-    index, places = grid.halo(Level.HALF, x.block, halo, depth, mode)
-    return full, gather_windows(halves, store, index, places, halo)
+    rows, places = grid.halo(Level.HALF, x.block, halo, depth, mode)
+    return full, Windows(halves, store, rows, places, halo)
+
+
+def windows_for_conv(
+    x: BlockTensor, op: str, halo: Halo, padding: Padding, dtype
+) -> tuple[tuple, bool]:
+    """What a convolution reads, and whether that is somebody's blocks rather than a copy."""
+    blocks, halves = x.packed
+    if not any(halo) or not reads_in_place(blocks.to(dtype)):
+        windows = windows_of(x, op, halo, padding.mode, padding.value, dtype)
+        return windows, not any(halo)
+    packed = blocks.to(dtype), None if halves is None else halves.to(dtype)
+    full, half = located_windows(x, op, packed, halo, padding.mode, padding.value)
+    if half is not None:
+        store, rows = halo_means(half.store, half.rows)
+        half = half._replace(store=store, rows=rows)
+    return (full, half), True
 
 
 def fill_store(x: BlockTensor, op: str, packed: Packed, ring, fill: float) -> Tensor:

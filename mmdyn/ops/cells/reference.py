@@ -34,18 +34,14 @@ def gather_cells(dense: Tensor, lines: Tensor, width: int) -> Tensor:
     return rows.view(n, bh, width, dense.shape[1]).permute(0, 3, 1, 2)
 
 
-def scatter_cells(dense: Tensor, lines: Tensor, blocks: Tensor) -> Tensor:
+def scatter_cells(dense: Tensor, lines: Tensor, blocks: Tensor) -> None:
     """Copies blocks into a dense map, in place.
 
     Args:
         dense: (N, C, H, W), channels-last contiguous; written to.
         lines: (n, bh) int64, the map's rows that make up each block.
         blocks: (n, C, bh, bw).
-
-    Returns:
-        `dense`.
     """
     n, c, bh, bw = blocks.shape
     rows = blocks.permute(0, 2, 3, 1).reshape(n * bh, bw * c)
     _lines_of(dense, bw).index_copy_(0, lines.reshape(-1), rows)
-    return dense

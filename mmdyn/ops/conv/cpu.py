@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdyn.ops.conv.in_place import Windows, conv_windows
 from mmdyn.ops.conv.reference import Epilogue
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
@@ -60,6 +61,7 @@ class PackedConv:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         self.stride, self.dilation, self.groups = tuple(stride), tuple(dilation), groups
         self._packed: Tensor | None = None
+        self._taps: Tensor | None = None  # (kh, kw, Cin / groups, Cout)
 
     @staticmethod
     def _pack(weight: Tensor, stride, dilation, groups: int, size) -> Tensor:
@@ -69,18 +71,20 @@ class PackedConv:
         )
 
     def __call__(
-        self, x: Tensor, epilogue: Epilogue = _PLAIN, residual: Tensor | None = None
+        self, x: Tensor | Windows, epilogue: Epilogue = _PLAIN, residual: Tensor | None = None
     ) -> Tensor:
         """Runs the convolution.
 
         Args:
-            x: (n, Cin, H, W), channels-last; halo included.
+            x: (n, Cin, H, W), channels-last; halo included, or where it lies.
             epilogue: Activation after the residual.
             residual: (n, Cout, Hout, Wout) added before the activation, or None.
 
         Returns:
             (n, Cout, Hout, Wout), channels-last.
         """
+        if isinstance(x, Windows):
+            return self._in_place(x, epilogue, residual)
         if x.device.type == "cpu" and x.shape[0] and self._fusible(x, epilogue, residual):
             if self._packed is None:
                 self._packed = self._pack(
@@ -92,6 +96,14 @@ class PackedConv:
             )  # fmt: skip
         out = F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
         return epilogue(out, residual)
+
+    def _in_place(self, x: Windows, epilogue: Epilogue, residual: Tensor | None) -> Tensor:
+        if self._taps is None:
+            self._taps = self.weight.permute(2, 3, 1, 0).contiguous()
+        return conv_windows(
+            *x, self._taps, self.bias, self.stride, self.dilation, self.groups,
+            epilogue.activation or "", epilogue.scalars, residual,
+        )  # fmt: skip
 
     def _fusible(self, x: Tensor, epilogue: Epilogue, residual: Tensor | None) -> bool:
         if residual is not None and (

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from mmdyn.ops.conv.in_place import conv_taps, reads_in_place
 from mmdyn.ops.conv.reference import Epilogue
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
@@ -92,6 +93,7 @@ class TapConv:
         self.depthwise = depthwise
         self.kernel = weight.flatten(1).t().contiguous()  # (k, C) of a depthwise convolution
         self.linear = PackedLinear(weight.permute(2, 3, 1, 0).flatten(0, 2), bias)
+        self.by_tap = self.linear.weight.view(self.taps, -1, self.channels)
 
     def __call__(
         self, store: Tensor, index: Tensor, epilogue: Epilogue, residual: Tensor | None
@@ -107,6 +109,11 @@ class TapConv:
         Returns:
             (M, Cout).
         """
+        if reads_in_place(store):
+            return conv_taps(
+                store, index, self.kernel if self.depthwise else self.by_tap, self.bias,
+                self.depthwise, epilogue.activation or "", epilogue.scalars, residual,
+            )  # fmt: skip
         if self.depthwise:
             return epilogue(self._depthwise(store, index), residual)
         width = self.taps * store.shape[1]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmdyn.ops.windows.reference import gather_windows
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,36 @@ def fold_norm(weight: Tensor, bias: Tensor | None, norm: tuple) -> tuple[Tensor,
     return folded.to(weight.dtype), shift.to(weight.dtype)
 
 
+def conv_windows(
+    blocks: Tensor, store: Tensor, index: Tensor, places: Tensor, halo: Sequence[int],
+    weight: Tensor, bias: Tensor | None, stride: Sequence[int], dilation: Sequence[int],
+    groups: int, activation: str, scalars: Sequence[float], residual: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """A convolution over blocks whose halos lie in a ring store.
+
+    Args:
+        blocks, store, index, places, halo: As in ``ops.windows.gather_windows``; `index` is (n, L).
+        weight: (kh, kw, Cin / groups, Cout).
+        bias: (Cout,) or None.
+        stride, dilation, groups: As in ``torch.nn.functional.conv2d``.
+        activation: Name in `ACTIVATIONS`, or an empty one.
+        scalars: The activation's numbers.
+        residual: (n, Cout, Hout, Wout) added before the activation, or None.
+
+    Returns:
+        (n, Cout, Hout, Wout), channels-last.
+    """
+    windows = gather_windows(blocks, store, index, places, halo)
+    kernel = weight.permute(3, 2, 0, 1)
+    out = F.conv2d(windows, kernel, bias, list(stride), 0, list(dilation), groups)
+    out = Epilogue(activation or None, tuple(scalars))(out, residual)
+    return out.contiguous(memory_format=torch.channels_last)
+
+
 def conv_taps(
-    store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, depthwise: bool
-) -> Tensor:
+    store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, depthwise: bool,
+    activation: str = "", scalars: Sequence[float] = (), residual: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """A convolution as gathered taps and matrix products: no padded copy of wide halos.
 
     Args:
@@ -73,6 +103,9 @@ def conv_taps(
         weight: (k, Cin, Cout), or (k, C) for a depthwise convolution.
         bias: (Cout,) or None.
         depthwise: Each channel convolved with its own kernel.
+        activation: Name in `ACTIVATIONS`, or an empty one.
+        scalars: The activation's numbers.
+        residual: (M, Cout) added before the activation, or None.
 
     Returns:
         (M, Cout).
@@ -80,4 +113,5 @@ def conv_taps(
     count, taps = index.shape
     rows = store.index_select(0, index.reshape(-1)).view(count, taps, store.shape[1])
     out = (rows * weight).sum(1) if depthwise else rows.flatten(1) @ weight.flatten(0, 1)
-    return out if bias is None else out + bias
+    out = out if bias is None else out + bias
+    return Epilogue(activation or None, tuple(scalars))(out, residual)

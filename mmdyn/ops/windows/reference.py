@@ -8,6 +8,8 @@ copied block's ring is the one it wrote when it last ran: the store is the memor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -48,8 +50,13 @@ def write_ring(store: Tensor, rows: Tensor, blocks: Tensor, ring: Tensor | None)
     return store.index_copy_(0, rows, pixels)
 
 
+def write_ring_(store: Tensor, rows: Tensor, blocks: Tensor, ring: Tensor | None) -> None:
+    """`write_ring` in place."""
+    store.index_copy_(0, rows, ring_rows(blocks, ring))
+
+
 def gather_windows(
-    blocks: Tensor, store: Tensor, index: Tensor, places: Tensor, halo: tuple[int, int, int, int]
+    blocks: Tensor, store: Tensor, index: Tensor, places: Tensor, halo: Sequence[int]
 ) -> Tensor:
     """Blocks with a halo read from the store.
 
