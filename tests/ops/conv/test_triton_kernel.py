@@ -88,7 +88,7 @@ def test_epilogues(name, groups, dtype):
     args, out_block = windows("some", (2, 3), 4, (3, 3), (1, 1), (1, 1), dtype)
     weight, bias = weights((3, 3), 4, 4, groups, dtype)
     other = torch.randn(3, 4, *out_block, device=DEVICE).to(dtype)
-    for b, residual in ((None, None), (bias, other), (bias, None), (None, other)):
+    for b, residual in ((bias, other), (None, None)):
         rest = (weight, b, (1, 1), (1, 1), groups, name, SCALARS.get(name, []), residual)
         near(kernels.conv_windows(*args, *rest), reference.conv_windows(*args, *rest))
 
