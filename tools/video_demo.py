@@ -32,7 +32,8 @@ from mmdyn.engine.inference import (
 )
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.policies.information_gain import information_gain
-from mmdyn.visualization import FilmWriter, add_panel, compose_sheet, draw_frame
+from mmdyn.policies.sampling import inclusion_probabilities
+from mmdyn.visualization import FilmWriter, add_panel, add_title, compose_sheet, draw_frame
 from mmdyn.visualization.blocks import shade_cells
 from mmdyn.visualization.hooks import block_in_original, executed_cells, frame_facts
 
@@ -48,7 +49,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--block-size", type=int, help="side of a block in pixels of the input")
     parser.add_argument("--dense", action="store_true", help="run the network as it is")
     parser.add_argument(
-        "--show-blocks", action="store_true", help="draw each cell's information gain beside it"
+        "--show-blocks",
+        action="store_true",
+        help="draw each cell's information gain and its probability to be executed beside it",
     )
     parser.add_argument("--sheet", help="picture of some frames (.png)")
     parser.add_argument("--sheet-frames", type=int, default=6)
@@ -83,14 +86,17 @@ def make_model(args: argparse.Namespace):
     return model, pipeline
 
 
-class GainMeter:
-    """What executing told the network, from one frame's output to the next."""
+class BlockMeter:
+    """What the policy thought of each cell before a frame, and what executing it told."""
 
     def __init__(self, model) -> None:
         self.model, self.before = model, None
 
-    def __call__(self) -> np.ndarray | None:
-        """(GH, GW) information gain; None on first frames, and if the policy reads no outputs."""
+    def __call__(self) -> dict[str, np.ndarray | None]:
+        """Title to (GH, GW) numbers; None on first frames, and if the policy has no such thing."""
+        return {"information gain": self._gain(), "probability": self._probability()}
+
+    def _gain(self) -> np.ndarray | None:
         runtime = runtime_of(self.model)
         state = next(reversed(runtime.streams.states.values()))
         task, before = state.task, self.before
@@ -100,9 +106,18 @@ class GainMeter:
         size = runtime.last_frame.grid.size
         return information_gain(before, task, size).cpu().numpy()
 
+    def _probability(self) -> np.ndarray | None:
+        runtime = runtime_of(self.model)
+        weights = runtime.last_observation.log_weights
+        if weights is None:
+            return None
+        count = round(runtime.config.budget * weights[0].numel())
+        chances = inclusion_probabilities(weights[:1].flatten(1), count)
+        return chances.view(weights.shape[1:]).cpu().numpy()
 
-def annotate(frame, sample, model, dense: bool, ms: float, args, gain) -> np.ndarray:
-    """The frame with prediction, executed blocks and a panel."""
+
+def annotate(frame, sample, model, dense: bool, ms: float, args, shades: dict) -> np.ndarray:
+    """The frame with prediction and executed blocks, what else is known of them, and a panel."""
     meta = model.dataset_meta
     looks = (meta.get("classes") or (), meta.get("palette"), args.threshold)
     if dense:
@@ -111,14 +126,24 @@ def annotate(frame, sample, model, dense: bool, ms: float, args, gain) -> np.nda
     executed, block = executed_cells(model)
     block = block_in_original(block, sample.metainfo)
     drawn = draw_frame(frame.image, sample, executed, block, *looks)
-    if gain is not None:
-        shaded = frame.image if gain is False else shade_cells(frame.image, gain, block)
-        drawn = np.hstack([drawn, shaded])
+    if shades:
+        drawn = np.hstack([add_title(drawn, "executed"), *_shaded(frame.image, shades, block)])
     runtime = runtime_of(model)
     facts = {"frame": str(frame.number), **frame_facts(runtime.stats)}
-    if gain is not None:
-        facts["at the right"] = "information gain"
     return add_panel(drawn, facts, float(executed.mean()), runtime.config.budget)
+
+
+def _shaded(image: np.ndarray, shades: dict, block) -> list[np.ndarray]:
+    """A titled picture for each set of numbers; plain where there are none."""
+    pictures = []
+    for title, values in shades.items():
+        if values is None:
+            pictures.append(add_title(image, title, "none yet"))
+            continue
+        limits = (0.0, 1.0) if title == "probability" else None
+        shaded = shade_cells(image, values, block, limits=limits)
+        pictures.append(add_title(shaded, title, f"to {values.max():.2f}"))
+    return pictures
 
 
 def run(model, dataset, args: argparse.Namespace) -> list[dict]:
@@ -126,7 +151,7 @@ def run(model, dataset, args: argparse.Namespace) -> list[dict]:
     rows, kept = [], []
     total = len(dataset) if args.frames is None else min(args.frames, len(dataset))
     chosen = set(np.linspace(0, total - 1, min(args.sheet_frames, total)).round().astype(int))
-    meter = GainMeter(model) if args.show_blocks and not args.dense else None
+    meter = BlockMeter(model) if args.show_blocks and not args.dense else None
     fps = args.fps or getattr(dataset, "fps", 25.0)
     with FilmWriter(args.out, fps) as film, tqdm(total=total, unit="frame") as bar:
         for frame in read_frames(dataset, args.frames):
@@ -134,11 +159,8 @@ def run(model, dataset, args: argparse.Namespace) -> list[dict]:
             with torch.no_grad():
                 (sample,) = model.test_step(frame.data)
             ms = (time.perf_counter() - started) * 1e3
-            gain = None
-            if meter is not None:
-                gain = meter()
-                gain = False if gain is None else gain
-            drawn = annotate(frame, sample.cpu(), model, args.dense, ms, args, gain)
+            shades = meter() if meter is not None else {}
+            drawn = annotate(frame, sample.cpu(), model, args.dense, ms, args, shades)
             film.write(drawn)
             if args.sheet and frame.number in chosen:
                 kept.append(drawn)

@@ -41,11 +41,12 @@ class BlockCopyRuntime:
         self.streams = StreamTable(config.max_streams)
         self.clip_id = build_clip_id(config.clip_id)
         self.last_frame: Frame | None = None
+        self.last_observation: Observation | None = None
         self.stats: dict[str, Any] = {}
         self._geometry: tuple | None = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "last_frame": None}
+        return {**self.__dict__, "last_frame": None, "last_observation": None}
 
     def reset(self, stream=None) -> None:
         """Forgets one stream or all; the next frame runs all cells."""
@@ -103,6 +104,7 @@ class BlockCopyRuntime:
         ran = time.perf_counter()
         executed = frame.grid.levels != Level.COPIED
         self._remember(call, outputs, obs, states, executed)
+        self.last_observation = obs
         self._note(frame, executed, first, started, decided, ran)
         self.host.attach(outputs, self.stats)
         return outputs

@@ -74,6 +74,8 @@ class Observation:
         oracle: dense outputs of this frame, only for a policy with ``needs_oracle``.
         decision: what a policy in learning mode keeps between ``scores`` and ``learn``, so that
             streams may be interleaved freely; nobody else reads it.
+        log_weights: (N, GH, GW), from a policy that draws cells: the logarithm of how often it
+            would draw each, up to a constant; for those who look at it.
     """
 
     image: Tensor
@@ -86,6 +88,7 @@ class Observation:
     task: list[TaskOutput | None]
     oracle: list[TaskOutput] | None = None
     decision: Any = field(default=None, repr=False, compare=False)
+    log_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         images = self.image.shape[0]

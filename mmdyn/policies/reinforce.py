@@ -135,11 +135,12 @@ class ReinforcePolicy(Policy):
         if self.reward_sums.device != features.prior.device:
             self.to(features.prior.device)  # The policy follows the frames it is shown.
         logits = self._logits(features, dict(self.net.named_parameters()))
+        obs.log_weights = logits / self.temperature
         if not self.learning:
             return logits
         noise = gumbel(logits.shape, self.seed, self._draws, logits.device)
         self._draws += 1
-        perturbed = logits / self.temperature + noise
+        perturbed = obs.log_weights + noise
         obs.decision = Decision(features, perturbed)
         return perturbed
 

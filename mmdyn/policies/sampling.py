@@ -62,3 +62,32 @@ def first_draw_entropy(log_weights: Tensor) -> Tensor:
     """Entropy of the first draw over that of a uniform one, (N,), 0 to 1."""
     log_p = log_weights.log_softmax(1)
     return -(log_p.exp() * log_p).sum(1) / math.log(max(2, log_weights.shape[1]))
+
+
+def inclusion_probabilities(log_weights: Tensor, count: int, steps: int = 50) -> Tensor:
+    """How probable it is that each cell is among ``count`` drawn without replacement, (N, M).
+
+    A cell is drawn if its weight with Gumbel noise passes the count-th largest one. Taking that
+    threshold as fixed, where the probabilities add up to ``count``, is close for many cells and
+    exact for equal weights.
+
+    Args:
+        log_weights: (N, M).
+        count: Cells drawn of each row, 0 to M.
+        steps: Bisections of the threshold.
+    """
+    if count >= log_weights.shape[1]:
+        return torch.ones_like(log_weights)
+    shifted = log_weights - log_weights.amax(1, keepdim=True)
+    low = torch.full_like(shifted[:, :1], -40.0) + shifted.amin(1, keepdim=True)
+    high = torch.full_like(low, 40.0)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        enough = _above(shifted, middle).sum(1, keepdim=True) >= count
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    return _above(shifted, low)
+
+
+def _above(log_weights: Tensor, threshold: Tensor) -> Tensor:
+    """Probability that a log weight with Gumbel noise is above a threshold."""
+    return -torch.expm1(-(log_weights - threshold).clamp(max=30.0).exp())

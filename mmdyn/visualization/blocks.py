@@ -54,6 +54,7 @@ def shade_cells(
     values: np.ndarray,
     block: tuple[float, float],
     opacity: float = 0.6,
+    limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """A picture with a number for every cell as colour, from the lowest (dark) to the highest.
 
@@ -62,15 +63,18 @@ def shade_cells(
         values: (GH, GW) float; what is not finite counts as the lowest.
         block: Height and width of a block in pixels of `image`.
         opacity: Of the colour, 0 to 1.
+        limits: What the darkest and the brightest colour stand for; by default the lowest and the
+            highest of the numbers.
     """
     height, width = image.shape[:2]
     values = np.asarray(values, np.float32)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    low, high = limits or (low, high)
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(
         high - low, 1e-12
     )
-    colors = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    colors = cv2.applyColorMap((scaled.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     rows, columns = (
         _edges(values.shape[0], block[0], height),
         _edges(values.shape[1], block[1], width),

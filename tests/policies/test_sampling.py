@@ -11,6 +11,7 @@ from mmdyn.policies.sampling import (
     first_draw_entropy,
     free_choices,
     gumbel,
+    inclusion_probabilities,
     seeded_uniform,
 )
 
@@ -80,3 +81,23 @@ def test_draws_leave_the_global_generator_alone(draw):
     assert torch.equal(first, seeded_uniform((50,), 1, draw))
     assert not torch.equal(first, seeded_uniform((50,), 1, draw + 1))
     assert not torch.equal(first, seeded_uniform((50,), 2, draw))
+
+
+def test_inclusion_probabilities_are_the_frequencies_of_draws():
+    log_weights = torch.randn(1, 40) * 1.5
+    expected = inclusion_probabilities(log_weights, 12)
+    torch.testing.assert_close(expected.sum(), torch.tensor(12.0), atol=1e-3, rtol=0)
+    perturbed = log_weights + gumbel((4000, 40), 0, 0, torch.device("cpu"))
+    drawn = torch.zeros(4000, 40).scatter(1, perturbed.topk(12, 1).indices, 1.0).mean(0)
+    torch.testing.assert_close(expected[0], drawn, atol=0.05, rtol=0)
+
+
+def test_inclusion_probabilities_at_the_ends():
+    log_weights = torch.tensor([[0.0, -300.0, 200.0, 0.0]])
+    assert inclusion_probabilities(log_weights, 0).max() < 1e-6
+    assert (inclusion_probabilities(log_weights, 4) == 1).all()
+    one = inclusion_probabilities(log_weights, 1)[0]
+    assert one[2] > 0.99 and one[[0, 1, 3]].max() < 0.01
+    torch.testing.assert_close(
+        inclusion_probabilities(torch.zeros(2, 8), 2), torch.full((2, 8), 0.25)
+    )

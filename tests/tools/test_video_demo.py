@@ -22,7 +22,7 @@ def test_folder_with_blocks_gain_and_sheet(
     )
     reader = FrameReader(str(out))
     assert len(reader) == 4
-    assert reader.size[1] == 256, "the picture and beside it the information gain"
+    assert reader.size[1] == 384, "the picture, the information gain and the probability"
     assert cv2.imread(str(sheet)).shape[1] == 1600
     printed = capsys.readouterr().out
     assert "BlockCopyEncoderDecoder" in printed and "wrote" in printed

@@ -56,3 +56,13 @@ def test_shades_grow_with_the_value_and_survive_nan(image: np.ndarray) -> None:
     drawn = shade_cells(np.zeros_like(image), values, (32, 32)).astype(int).sum(axis=2)
     assert drawn[5, 5] < drawn[5, 40] < drawn[5, 70]
     assert drawn[40, 5] == drawn[5, 5] and drawn[40, 40] == drawn[5, 70]
+
+
+def test_limits_fix_what_a_colour_stands_for(image: np.ndarray) -> None:
+    low, high = np.array([[0.1, 0.2]]), np.array([[0.1, 0.9]])
+    one, other = (
+        shade_cells(image, values, (64, 48), opacity=1.0, limits=(0.0, 1.0))
+        for values in (low, high)
+    )
+    assert (one[:, :48] == other[:, :48]).all() and (one[:, 48:] != other[:, 48:]).any()
+    assert (shade_cells(image, high + 7, (64, 48), limits=(0.0, 1.0))[0, 0] >= 0).all()
