@@ -207,7 +207,9 @@ def _plain(metrics: dict) -> dict:
 
 def show(rows: list[dict]) -> None:
     numbers = {k for row in rows for k, v in row["metrics"].items() if isinstance(v, (int, float))}
-    main = sorted(k for k in numbers if k.endswith(("mIoU", "person_AP50", "bbox_mAP", "/Reasonable")))
+    main = sorted(
+        k for k in numbers if k.endswith(("mIoU", "person_AP50", "bbox_mAP", "/Reasonable"))
+    )
     main = main or sorted(numbers)[:3]
     table = Table("variant", *main, "executed", "GMACs", "ms mean", "ms median")
     for row in rows:
