@@ -8,30 +8,14 @@ import torch
 
 pytest.importorskip("mmdet")
 
-from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from mmdyn.engine.inference import read_config
 from mmdyn.metrics.miss_rate import MissRateMetric
+from tests.models.csp.networks import tiny_csp
 
 SIZE = (96, 160)
 PICTURES = 5
-
-
-def tiny_csp() -> torch.nn.Module:
-    """The network of configs/csp on a ResNet-18 of 8 channels."""
-    init_default_scope("mmdet")
-    cfg = read_config("configs/_base_/models/csp_r50.py").model
-    cfg.data_preprocessor.update(pad_size_divisor=1)
-    cfg.backbone.update(depth=18, base_channels=8, stem_channels=8, init_cfg=None)
-    cfg.neck.update(in_channels=(16, 32, 64), out_channels=8)
-    cfg.bbox_head.update(in_channels=24, feat_channels=16, norm_cfg=dict(type="GN", num_groups=4))
-    cfg.test_cfg.update(score_thr=0.01)
-    model = MODELS.build(cfg)
-    model.init_weights()
-    return model
 
 
 def pictures() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -87,6 +71,7 @@ def miss_rate(model, made, folder) -> float:
 
 def test_a_handful_of_pictures_is_learnt_by_heart(tmp_path):
     model, made = tiny_csp(), pictures()
+    model.init_weights()
     assert miss_rate(model, made, tmp_path) > 0.9
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
