@@ -118,8 +118,8 @@ def instance_gain(
         current: The output now.
         grid_size: (GH, GW).
         sample: Finer masks are read at every ``sample``-th image pixel only, which bounds the
-            cost; an object that falls between the samples counts for nothing. 1 reads them all.
-            Default: 16 samples a side of a cell, but at least 4 pixels.
+            cost; an object whose mask falls between the samples counts by its box. 1 reads them
+            all. Default: 16 samples a side of a cell, but at least 4 pixels.
     """
     if previous is None:
         return torch.zeros(grid_size, device=current.boxes.device)
@@ -130,10 +130,22 @@ def instance_gain(
     if before.shape[1:] != now.shape[1:]:
         size = now.shape[1:]
         before = F.interpolate(before.float()[None], size=size, mode="nearest")[0].bool()
-    gains = _matched_gains(previous, current, _mask_overlap(before, now))
+    lost = [~masks.flatten(1).any(1) for masks in (before, now)]
+    by_box = lost[0][:, None] | lost[1][None, :]
+    overlap = torch.where(
+        by_box,
+        _box_overlap(previous.boxes.float(), current.boxes.float()),
+        _mask_overlap(before, now),
+    )
+    gains = _matched_gains(previous, current, overlap)
     painted = [
-        paint_masks(masks, gain, grid_size)
-        for masks, gain in zip((before, now), gains, strict=True)
+        torch.maximum(
+            paint_masks(masks, gain, grid_size),
+            paint_boxes(task.boxes[small], gain[small], task.image_size, grid_size),
+        )
+        for task, masks, small, gain in zip(
+            (previous, current), (before, now), lost, gains, strict=True
+        )
     ]
     return torch.maximum(*painted)
 

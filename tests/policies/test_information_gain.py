@@ -197,3 +197,58 @@ def test_the_kind_picks_the_gain_and_its_options():
 def test_broken_logits_are_not_hidden():
     broken = torch.full((3, 8, 12), float("nan"))
     assert semseg_gain(semseg(torch.zeros(3, 8, 12)), semseg(broken), GRID).isnan().all()
+
+
+def test_objects_that_fall_between_the_samples_of_masks_count_by_their_boxes():
+    small = objects([[70.0, 40.0, 72.0, 42.0]], [0.8], masks=masks((40, 42, 70, 72)))
+    none = objects([], [], masks=masks())
+    expected = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.8]])
+    assert torch.allclose(instance_gain(none, small, GRID, sample=16), expected)
+    assert torch.allclose(instance_gain(small, none, GRID, sample=16), expected)
+    assert not instance_gain(small, small, GRID, sample=16).any()
+    # A mask without a pixel, as of an object that a mask head gave up.
+    empty = objects([[0.0, 0.0, 30.0, 30.0]], [0.6], masks=masks((0, 0, 0, 0)))
+    assert not instance_gain(empty, empty, GRID).any()
+    assert math.isclose(float(instance_gain(none, empty, GRID)[0, 0]), 0.6, rel_tol=1e-5)
+
+
+def test_boxes_of_a_pixel_or_less_are_matched_and_painted():
+    point = objects([[50.2, 10.1, 50.9, 10.8]], [0.9])
+    moved = objects([[80.2, 40.1, 80.9, 40.8]], [0.9])
+    assert not detection_gain(point, point, GRID).any()
+    expected = torch.tensor([[0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
+    assert torch.allclose(detection_gain(point, moved, GRID), expected)
+
+
+def test_every_class_of_many_is_matched_with_its_own():
+    # Five classes on one place, and one of another on the next: all are found again but one.
+    here, there = [0.0, 0.0, 30.0, 30.0], [40.0, 0.0, 60.0, 30.0]
+    before = objects([here] * 5 + [there], [0.9, 0.8, 0.7, 0.6, 0.5, 0.9], [0, 1, 2, 3, 4, 7])
+    shuffled = [4, 2, 0, 3, 5]  # the one of class 1 is gone
+    now = objects(
+        before.boxes[shuffled].tolist(), before.scores[shuffled].tolist(),
+        before.labels[shuffled].tolist(),
+    )  # fmt: skip
+    expected = torch.tensor([[0.8, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert torch.allclose(detection_gain(before, now, GRID), expected)
+    assert torch.allclose(detection_gain(now, before, GRID), expected)
+
+
+def test_a_crowd_where_one_leaves_tells_of_that_one():
+    crowd = [[float(x), 0.0, x + 12.0, 30.0] for x in range(0, 80, 10)]
+    left = [box for k, box in enumerate(crowd) if k != 3]
+    gain = detection_gain(objects(crowd, [0.9] * 8), objects(left, [0.9] * 7), GRID)
+    # The neighbours overlap it by 2 of 22 px: it counts for the rest, on the cells it stood on.
+    share = 0.9 * (1 - 2 / 22)
+    assert torch.allclose(gain, torch.tensor([[share, share, 0.0], [0.0, 0.0, 0.0]]), atol=1e-5)
+
+
+def test_the_images_of_a_batch_do_not_mix():
+    frames = [
+        (objects([[0.0, 0.0, 9.0, 9.0]], [0.9]), objects([], [])),
+        (objects([], []), objects([[70.0, 40.0, 90.0, 60.0]] * 3, [0.2, 0.5, 0.1], [0, 1, 2])),
+    ]
+    gains = [information_gain(before, now, GRID) for before, now in frames]
+    assert gains[0][0, 0] > 0.89 and gains[0].count_nonzero() == 1
+    assert math.isclose(float(gains[1][1, 2]), 0.5, rel_tol=1e-5)
+    assert gains[1].count_nonzero() == 1
