@@ -3,6 +3,7 @@
 from mmdyn.blocks.rules import (  # noqa: F401
     convolution,
     elementwise,
+    factories,
     layout,
     normalization,
     pooling,

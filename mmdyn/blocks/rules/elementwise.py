@@ -22,7 +22,7 @@ _UNARY = [
     torch.isnan, T.isnan, torch.isfinite, torch.nan_to_num, T.nan_to_num,
     T.__pow__, T.pow, torch.pow, F.gelu, F.softplus, F.logsigmoid, F.softsign, F.tanhshrink,
     F.tanh, T.clone, torch.clone, T.detach, T.float, T.half, T.bfloat16, T.double,
-    T.type_as, T.__invert__, torch.logical_not, torch.zeros_like, torch.ones_like, torch.full_like,
+    T.__invert__, torch.logical_not, torch.zeros_like, torch.ones_like, torch.full_like,
     torch.empty_like,
 ]  # fmt: skip
 

@@ -29,7 +29,7 @@ KERNEL = torch.rand(CHANNELS, CHANNELS, 3, 3, generator=torch.Generator().manual
 ARGUMENTS = {
     torch.clamp: (0.6, 1.4), T.clamp: (0.6, 1.4), T.clamp_: (0.6, 1.4), T.clamp_min_: (0.7,),
     T.clamp_max_: (1.2,), T.__pow__: (3,), T.pow: (1.5,), torch.pow: (2,), T.pow_: (1.5,),
-    T.fill_: (0.3,), torch.full_like: (0.3,), T.type_as: (torch.zeros((), dtype=torch.float64),),
+    T.fill_: (0.3,), torch.full_like: (0.3,),
     F.threshold: (1.0, 0.2), F.elu: (0.7,), F.celu: (0.7,),
 }  # fmt: skip
 BOOLEAN = {T.__invert__, torch.logical_not}
