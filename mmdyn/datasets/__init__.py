@@ -7,7 +7,7 @@ import_available(
     __name__,
     mmcv=("classification", "frame_folder", "video_file"),
     mmseg=("camvid", "cityscapes_video", "pack_video_seg"),
-    mmdet=("coco_video", "crop_around_box", "pack_video_det"),
+    mmdet=("coco_video", "crop_around_box", "pack_video_det", "pedestrians", "visible_boxes"),
 )
 
 __all__ = ["cifar10", "clip_sampler"]

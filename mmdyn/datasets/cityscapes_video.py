@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 
-from mmengine import fileio, list_from_file
+from mmengine import list_from_file
 from mmseg.datasets import CityscapesDataset
 
+from mmdyn.datasets.cityscapes_clips import (
+    frames_present,
+    require_frames,
+    split_name,
+    stems_below,
+    windows,
+)
 from mmdyn.datasets.video_frames import VideoFrames, count_frames
 from mmdyn.registry import DATASETS
-
-_NAME = re.compile(r"^(?P<sequence>.+)_(?P<number>\d+)$")
 
 
 @DATASETS.register_module()
@@ -65,15 +69,10 @@ class CityscapesVideoDataset(VideoFrames, CityscapesDataset):
         labelled, present = self._labelled(), self._present()
         frames = []
         for sequence in sorted(labelled):
-            for start, end in self._windows(labelled[sequence], present[sequence]):
-                missing = [k for k in range(start, end) if k not in present[sequence]]
-                if missing:
-                    raise FileNotFoundError(
-                        f"{self._image(sequence, missing[0], 6)} is missing, but labels or "
-                        "neighbouring frames are there; unpack leftImg8bit_sequence_trainvaltest "
-                        "completely, or list other frames in ann_file."
-                    )
-                digits = present[sequence]
+            digits = present[sequence]
+            clips = windows(labelled[sequence], digits, self.clip_length - 1, self.frames_after)
+            for start, end in clips:
+                require_frames(start, end, digits, self._image(sequence, "{number}"))
                 name = f"{os.path.basename(sequence)}_{start:0{digits[start]}d}"
                 for place, number in enumerate(range(start, end)):
                     truth = labelled[sequence].get(number)
@@ -83,7 +82,7 @@ class CityscapesVideoDataset(VideoFrames, CityscapesDataset):
 
     def _frame(self, sequence: str, number: int, digits: int, truth: str | None) -> dict:
         frame = dict(
-            img_path=self._image(sequence, number, digits),
+            img_path=self._image(sequence, f"{number:0{digits}d}"),
             label_map=self.label_map,
             reduce_zero_label=self.reduce_zero_label,
             seg_fields=[],
@@ -91,9 +90,8 @@ class CityscapesVideoDataset(VideoFrames, CityscapesDataset):
         )
         return frame if truth is None else {**frame, "seg_map_path": truth}
 
-    def _image(self, sequence: str, number: int, digits: int) -> str:
-        folder = self.data_prefix["img_path"]
-        return os.path.join(folder, f"{sequence}_{number:0{digits}d}{self.img_suffix}")
+    def _image(self, sequence: str, number: str) -> str:
+        return os.path.join(self.data_prefix["img_path"], f"{sequence}_{number}{self.img_suffix}")
 
     def _labelled(self) -> dict[str, dict[int, str]]:
         """Sequence to {number of a labelled frame: path of its labels}."""
@@ -101,7 +99,7 @@ class CityscapesVideoDataset(VideoFrames, CityscapesDataset):
         if self.ann_file:
             stems = [line.strip() for line in list_from_file(self.ann_file) if line.strip()]
         else:
-            stems = self._stems(folder, self.seg_map_suffix)
+            stems = stems_below(folder, self.seg_map_suffix, self.backend_args)
         if not stems:
             raise FileNotFoundError(
                 f"no *{self.seg_map_suffix} below {folder}; unpack gtFine_trainvaltest there and "
@@ -109,52 +107,11 @@ class CityscapesVideoDataset(VideoFrames, CityscapesDataset):
             )
         found: dict[str, dict[int, str]] = defaultdict(dict)
         for stem in stems:
-            sequence, number, _ = _split(stem)
+            sequence, number, _ = split_name(stem)
             found[sequence][number] = os.path.join(folder, stem + self.seg_map_suffix)
         return found
 
     def _present(self) -> dict[str, dict[int, int]]:
         """Sequence to {number of a frame: digits it is written with}."""
-        found: dict[str, dict[int, int]] = defaultdict(dict)
-        for stem in self._stems(self.data_prefix["img_path"], self.img_suffix):
-            sequence, number, digits = _split(stem)
-            found[sequence][number] = digits
-        return found
-
-    def _stems(self, folder: str, suffix: str) -> list[str]:
-        try:
-            names = list(
-                fileio.list_dir_or_file(
-                    folder, list_dir=False, suffix=suffix, recursive=True,
-                    backend_args=self.backend_args,
-                )
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"folder {folder} is missing; set data_root and data_prefix to where Cityscapes is."
-            ) from error
-        return sorted(name[: -len(suffix)] for name in names)
-
-    def _windows(self, labelled: dict[int, str], present: dict[int, int]) -> list[list[int]]:
-        """[start, end) of the clips of one sequence; a snippet may begin or end sooner."""
-        windows: list[list[int]] = []
-        for number in sorted(labelled):
-            wanted = range(number - self.clip_length + 1, number + self.frames_after + 1)
-            there = [k for k in wanted if k in present] + [number]
-            start, end = min(there), max(there) + 1
-            if windows and start <= windows[-1][1]:
-                windows[-1][1] = max(end, windows[-1][1])
-            else:
-                windows.append([start, end])
-        return windows
-
-
-def _split(stem: str) -> tuple[str, int, int]:
-    """'city/city_000000_000019' to the sequence, the frame's number and its digits."""
-    match = _NAME.match(stem)
-    if match is None:
-        raise ValueError(
-            f"expected a name like city/city_000000_000019, got '{stem}'; rename the file or take "
-            "it out of the folder or list."
-        )
-    return match["sequence"], int(match["number"]), len(match["number"])
+        folder = self.data_prefix["img_path"]
+        return frames_present(stems_below(folder, self.img_suffix, self.backend_args))
