@@ -3,6 +3,6 @@
 from mmdyn.models import classification
 from mmdyn.optional import import_available
 
-import_available(__name__, mmseg=(), mmdet=("csp",))
+import_available(__name__, mmseg=(), mmdet=("csp", "mgan"))
 
 __all__ = ["classification"]
