@@ -5,7 +5,7 @@ from mmdyn.optional import import_available
 
 import_available(
     __name__,
-    mmcv=("classification", "frame_folder", "video_file"),
+    mmcv=("classification", "pose", "frame_folder", "video_file"),
     mmseg=("camvid", "cityscapes_video", "pack_video_seg"),
     mmdet=("coco_video", "crop_around_box", "pack_video_det", "pedestrians", "visible_boxes"),
 )

@@ -1,8 +1,8 @@
 """Networks that the zoos lack; what needs an absent package is left out."""
 
-from mmdyn.models import classification
+from mmdyn.models import classification, pose
 from mmdyn.optional import import_available
 
 import_available(__name__, mmseg=(), mmdet=("csp", "mgan"))
 
-__all__ = ["classification"]
+__all__ = ["classification", "pose"]

@@ -1,0 +1,12 @@
+"""The recipe that DynConv publishes for MPII, dense: Adam, 100 epochs of batches of 6."""
+
+_base_ = [
+    "../_base_/models/mobile_hourglass.py",
+    "../_base_/datasets/mpii.py",
+    "../_base_/mmdyn_runtime.py",
+]
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=2.5e-4))
+param_scheduler = dict(type="MultiStepLR", by_epoch=True, milestones=[60, 90], gamma=0.1)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=100, val_interval=5)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
