@@ -121,21 +121,31 @@ def miss_rate_on(model, seeds) -> float:
     return miss_rates(images, {"All": SUBSETS["All"]})["All"].value
 
 
-def test_it_learns_a_handful_of_images_by_heart():
-    torch.manual_seed(0)
+@pytest.fixture
+def one_thread():
+    """Small layers gain nothing from a second thread, and wait for it on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_it_learns_a_handful_of_images_by_heart(one_thread):
     model = small_mgan()
     model.init_weights()
-    seeds = range(4)
+    seeds, steps = range(4), 60
     before = miss_rate_on(model, seeds)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for step in range(120):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * (1 - step / 120)
+            group["lr"] = 3e-3 * (1 - step / steps)
         losses = losses_of(model, *(sample_of(seed) for seed in seeds))
         optimizer.zero_grad()
         total(losses).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
+        if step == 0:
+            blind = losses["loss_attention"].detach()
     assert before > 0.5
     assert miss_rate_on(model, seeds) < 0.02
-    assert losses["loss_attention"] < 0.5 * 0.25
+    assert losses["loss_attention"] < 0.6 * blind
