@@ -31,7 +31,7 @@ clips_train_pipeline = [
     dict(type="Brightness", prob=0.5, min_mag=0.5, max_mag=2.0),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomResize", scale=(640, 480), ratio_range=(0.6, 1.5), keep_ratio=True),
-    dict(type="mmdyn.CropAroundBox", size=(256, 320), min_width=8),
+    dict(type="mmdyn.CropAroundBox", size=(224, 288), min_width=8),
     dict(type="PackDetInputs", meta_keys=clips_keys),
 ]
 clips_test_pipeline = [

@@ -1,6 +1,6 @@
 """The trained small CSP on the second half of PETS09-S2L1."""
 
-_base_ = "./csp_r18_1xb6-300_pedestrian-clips-480x640.py"
+_base_ = "./csp_r18-s16_1xb6-300_pedestrian-clips-480x640.py"
 test_json = "work_dirs/mot15/PETS09-S2L1-test.json"
 test_dataloader = dict(dataset=dict(ann_file=test_json))
 test_evaluator = [

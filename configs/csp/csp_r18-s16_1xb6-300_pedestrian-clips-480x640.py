@@ -1,4 +1,4 @@
-"""A small CSP, trained in minutes on a CPU: ResNet-18, 64 channels, widths learnt too.
+"""A small CSP, trained in minutes on a CPU: three stages of a ResNet-18, 64 channels, widths too.
 
 ``work_dirs/pretrained/resnet18.pth`` comes from tools/model_converters/resnet18_folded.py; set
 ``model.backbone.init_cfg=None`` to train from scratch.
@@ -13,12 +13,16 @@ _base_ = [
 model = dict(
     backbone=dict(
         depth=18,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(1, 2),
         frozen_stages=1,
         init_cfg=dict(type="Pretrained", checkpoint="work_dirs/pretrained/resnet18.pth"),
     ),
-    neck=dict(in_channels=(128, 256, 512), out_channels=64),
+    neck=dict(in_channels=(128, 256), strides=(8, 16), out_channels=64),
     bbox_head=dict(
-        in_channels=192,
+        in_channels=128,
         feat_channels=64,
         predict_width=True,
         norm_cfg=dict(type="GN", num_groups=16),
