@@ -58,11 +58,16 @@ def frame_moments(x: BlockTensor, op: str, groups: int) -> tuple[Tensor, Tensor]
     """
 
     def moments(v: Tensor) -> Tensor:
-        v = wide(v).reshape(v.shape[0], groups, x.channels // groups * v.shape[2] * v.shape[3])
         if not v.shape[0]:
-            return v.new_empty((0, 2 * groups))
-        var, mean = torch.var_mean(v, 2, correction=0)
-        return torch.cat([mean, var], 1)
+            return wide(v).new_empty((0, 2 * groups))
+        # By channel, then by group: channels are what lies side by side in memory.
+        v = wide(v)
+        mean = v.mean((2, 3), keepdim=True)
+        var = (v - mean).square().mean((2, 3)).view(-1, groups, x.channels // groups)
+        mean = mean.view_as(var)
+        whole = mean.mean(2)
+        var = var.mean(2) + (mean - whole[:, :, None]).square().mean(2)
+        return torch.cat([whole, var], 1)
 
     blocks, halves = x.packed
     table = cell_table(x, op, [(moments(blocks), None if halves is None else moments(halves))])
