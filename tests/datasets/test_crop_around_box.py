@@ -1,5 +1,8 @@
 """Crops around people and paving: sizes, boxes, what becomes ignored."""
 
+import copy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +89,36 @@ def test_refusals():
         CropAroundBox((64,))
     with pytest.raises(ValueError, match="moves boxes only"):
         CropAroundBox((64, 64))(dict(sample(BOXES), gt_masks=object()))
+
+
+def test_the_recipe_of_citypersons_gives_crops_with_people_and_ignored_regions(tmp_path):
+    import cv2
+    from mmengine.dataset import Compose
+    from mmengine.registry import init_default_scope
+
+    from mmdyn.engine.inference import read_config
+
+    init_default_scope("mmdet")
+    import mmdet.datasets  # noqa: F401
+
+    image = np.full((256, 512, 3), 90, np.uint8)
+    cv2.imwrite(str(tmp_path / "street.png"), image)
+    boxes = [([100, 60, 141, 160], 0), ([300, 80, 341, 180], 0), ([0, 0, 500, 50], 1)]
+    info = dict(
+        img_id=1, img_path=str(tmp_path / "street.png"), height=256, width=512,
+        instances=[dict(bbox=b, bbox_label=0, ignore_flag=flag) for b, flag in boxes],
+    )  # fmt: skip
+    config = Path(__file__).parents[2] / "configs" / "csp" / "csp_r50_citypersons.py"
+    pipeline = Compose(read_config(config).train_dataloader.dataset.pipeline)
+    people, ignored = 0, 0
+    for _ in range(6):
+        packed = pipeline(copy.deepcopy(info))
+        assert packed["inputs"].shape == (3, 640, 1280)
+        sample = packed["data_samples"]
+        people += len(sample.gt_instances)
+        ignored += len(sample.ignored_instances)
+        corners = sample.gt_instances.bboxes.tensor
+        assert (
+            (corners >= 0).all() and (corners[:, 2] <= 1280).all() and (corners[:, 3] <= 640).all()
+        )
+    assert people and ignored

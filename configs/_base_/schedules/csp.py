@@ -11,9 +11,7 @@ param_scheduler = [
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=240, val_interval=5)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-default_hooks = dict(
-    ema=dict(
-        type="EMAHook", ema_type="ExponentialMovingAverage", momentum=0.001, update_buffers=True
-    )
-)
+custom_hooks = [
+    dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=0.001, update_buffers=True)
+]
 auto_scale_lr = dict(enable=False, base_batch_size=32)
