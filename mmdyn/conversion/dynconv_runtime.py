@@ -18,7 +18,7 @@ from mmdyn.gating import Cost, Gate, binary_gumbel, find_threshold, sparsity_los
 
 logger = logging.getLogger(__name__)
 
-_FOLLOW = 0.02  # of the distance from the budget, in logits, that thresholds follow a batch
+_FOLLOW = 0.1  # of the distance from the budget, in logits, that thresholds follow a batch
 
 
 class DynConvRuntime:
@@ -141,6 +141,11 @@ class DynConvRuntime:
         self._total[path] += images * total
 
     @property
+    def totals(self) -> tuple[float, float, float]:
+        """Multiply-accumulates since the last reset: wanted by the masks, run, of all blocks."""
+        return tuple(sum(x.values()) for x in (self._wanted, self._ran, self._total))  # type: ignore
+
+    @property
     def stats(self) -> dict:
         """Since the last reset: shares of the gated convolutions' arithmetic.
 
@@ -148,13 +153,13 @@ class DynConvRuntime:
         multiplied, where some blocks ran dense because that is faster; ``blocks`` the former of
         each block.
         """
-        total = sum(self._total.values())
+        wanted, ran, total = self.totals
         if not total:
             return {}
         return dict(
-            executed_share=sum(self._wanted.values()) / total,
-            run_share=sum(self._ran.values()) / total,
-            gmacs=sum(self._wanted.values()) / 1e9,
+            executed_share=wanted / total,
+            run_share=ran / total,
+            gmacs=wanted / 1e9,
             dense_gmacs=total / 1e9,
             blocks={path: self._wanted[path] / self._total[path] for path in self._total},
         )

@@ -1,8 +1,16 @@
 """Where a config line lands: registered model functions, hooks and optimizer wrappers."""
 
+from mmdyn.engine.dynconv_hook import DynConvHook
 from mmdyn.engine.hooks import BlockCopyHook
 from mmdyn.engine.memory_format import ChannelsLastHook
 from mmdyn.engine.models import BlockCopy, DynConv
 from mmdyn.engine.optim import AutocastOptimWrapper
 
-__all__ = ["AutocastOptimWrapper", "BlockCopy", "BlockCopyHook", "ChannelsLastHook", "DynConv"]
+__all__ = [
+    "AutocastOptimWrapper",
+    "BlockCopy",
+    "BlockCopyHook",
+    "ChannelsLastHook",
+    "DynConv",
+    "DynConvHook",
+]
