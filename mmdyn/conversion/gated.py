@@ -128,6 +128,9 @@ class GatedBlock:
         """Evaluation: only what the mask wants, or all of it where that is faster."""
         gate: Gate = block._modules[GATE]  # type: ignore[assignment]
         tiles = gate(x) >= gate.threshold
+        size = (x.shape[2], x.shape[3])
+        if self.owner.keep_masks:
+            self.owner.masks[self.path] = enlarge(tiles, gate.tile, self.branch.sizes(size)[-1])
         x = x.contiguous(memory_format=torch.channels_last)
         mode = self.owner.config.execution
         if mode == "auto":

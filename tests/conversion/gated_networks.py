@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
-from mmdyn.conversion import DynConvConfig, convert_model
+from mmdyn.conversion import DynConvConfig, convert_model, runtime_of
 from mmdyn.conversion.dynconv_runtime import gates_of
 from tests.gating.residual import Basic, Bottleneck, Inverted, randomised
 
@@ -43,6 +45,7 @@ def gated(net: nn.Module | None = None, **options) -> nn.Module:
         convert_model(net, DynConvConfig(**{**settings, **options}), trial=False)
         for gate in gates_of(net):
             gate.weight.data.mul_(3)
+    runtime_of(net).progress = 0.0  # whatever a runner of another test did last
     return net
 
 
@@ -52,10 +55,6 @@ def images(count: int = 2, seed: int = 5) -> torch.Tensor:
 
 def executing(net: nn.Module, mode: str) -> nn.Module:
     """The network with another mode of execution."""
-    from dataclasses import replace
-
-    from mmdyn.conversion import runtime_of
-
     runtime = runtime_of(net)
     runtime.config = replace(runtime.config, execution=mode)
     runtime.reset()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mmdyn import BlockCopyConfig
+from mmdyn import BlockCopyConfig, DynConvConfig
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,13 @@ def test_auto_blocks_are_multiples_of_32_near_128(size):
     for length, side in zip(size, config.blocks_for(*size), strict=True):
         assert side % 32 == 0 and 64 <= side <= 224
         assert -length % side == min(-length % other for other in range(64, 225, 32))
+
+
+@pytest.mark.parametrize("settings", [
+    dict(budget=0.0), dict(budget=1.5), dict(gate="se"), dict(tile=0), dict(per="pixel"),
+    dict(execution="fast"), dict(temperature=((0.1, 1.0),)), dict(temperature=-1.0),
+    dict(open_init=1.0), dict(skip="layer1"),
+], ids=str)  # fmt: skip
+def test_dynconv_settings_out_of_range_are_refused_by_name(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        DynConvConfig(**settings)

@@ -1,14 +1,12 @@
 """The laws of a gated network."""
 
 import copy
-import io
 import pickle
 
 import pytest
 import torch
 from torch import nn
 
-import mmdyn
 from mmdyn.conversion import DynConvConfig, convert_model, restore_model, runtime_of
 from mmdyn.conversion.dynconv_runtime import gates_of
 from tests.conversion.gated_networks import executing, gated, images, network
@@ -79,32 +77,6 @@ def test_a_stock_checkpoint_misses_the_gates_alone():
     assert not unexpected and missing and all("dynconv_gate" in name for name in missing)
 
 
-def test_the_mask_multiplies_the_branch_in_training():
-    net, x = gated(noise_until=0.0).train(), images()
-    seen = {}
-    for name in ("layer1.0", "layer2.1"):
-        block = net.get_submodule(name)
-        block.register_forward_hook(lambda m, args, out, n=name: seen.update({n: (args[0], out)}))
-    runtime_of(net).keep_masks = True
-    net(x)
-    for name, (inputs, out) in seen.items():
-        closed = runtime_of(net).masks[name].expand_as(out) == 0
-        assert 0 < int(closed.sum()) < closed.numel()
-        assert torch.equal(out[closed], inputs.relu()[closed])
-
-
-def test_gates_learn_from_the_task_and_from_the_budget():
-    net = gated().train()
-    net(images()).square().sum().backward()
-    for gate in gates_of(net):
-        assert float(gate.weight.grad.abs().sum()) > 0
-    net = gated(budget=0.2).train()
-    net(images())
-    runtime_of(net).losses["loss_sparsity"].backward()
-    for gate in gates_of(net):
-        assert float(gate.bias.grad) > 0  # opening costs
-
-
 def test_the_gradient_of_the_gates_agrees_with_differences_of_the_soft_network(monkeypatch):
     """With soft decisions the whole path from a gate's weight to the loss is smooth."""
     from mmdyn.conversion import dynconv_runtime
@@ -153,103 +125,6 @@ def test_copies_live_their_own_lives(copied):
     assert torch.equal(run(net), wanted) and not torch.equal(run(twin), wanted)
 
 
-def test_changed_weights_are_seen():
-    net, other = gated(), network(9)
-    run(net)
-    net.load_state_dict(other.state_dict(), strict=False)
-    sparse = run(net)
-    with torch.enable_grad():
-        assert torch.allclose(net(images()).detach(), sparse, atol=1e-5)
-    for p in net.parameters():  # past autograd's counters, as moving averages write
-        p.data.mul_(1.05)
-    sparse = run(net)
-    with torch.enable_grad():
-        assert torch.allclose(net(images()).detach(), sparse, atol=1e-5)
-
-
-def test_a_saved_and_loaded_gated_network_decides_alike():
-    net = gated()
-    mmdyn.calibrate(net, lambda: run(net))
-    file = io.BytesIO()
-    torch.save(net.state_dict(), file)
-    file.seek(0)
-    other = gated(network(4))
-    other.load_state_dict(torch.load(file))
-    assert torch.equal(run(other), run(net))
-
-
-@pytest.mark.parametrize("budget", [0.3, 0.6])
-@pytest.mark.parametrize("tile", [1, 2])
-def test_calibration_meets_the_budget_within_one_percent(budget, tile):
-    net = gated(budget=budget, tile=tile)
-    x = images(24)
-    threshold, share = mmdyn.calibrate(net, lambda: run(net, x))
-    assert share == pytest.approx(budget, rel=0.01)
-    run(net, x)
-    assert runtime_of(net).stats["executed_share"] == pytest.approx(budget, rel=0.01)
-    assert all(float(g.threshold) == pytest.approx(threshold) for g in gates_of(net))
-
-
-def test_intermediate_results_that_somebody_keeps_are_not_overwritten():
-    net = gated()
-    x = network().stem(images()).detach()
-    with torch.no_grad():
-        kept = [x]
-        for block in net.layer1:
-            kept.append(block(kept[-1]))
-        copies = [k.clone() for k in kept]
-        for block, before in zip(net.layer2, kept[-1:]):
-            block(before)
-        assert all(torch.equal(a, b) for a, b in zip(kept, copies))
-    seen = []
-    net.layer1[0].register_forward_hook(lambda m, a, out: seen.append((out, out.clone())))
-    run(net)
-    assert torch.equal(*seen[0])
-
-
-def test_within_a_stage_the_input_is_overwritten(monkeypatch):
-    from mmdyn.conversion import gated as module
-
-    used = []
-    real = module.add_rows
-    monkeypatch.setattr(
-        module,
-        "add_rows",
-        lambda b, br, x, r, in_place: used.append(in_place) or real(b, br, x, r, in_place),
-    )
-    net = gated()
-    wanted = run(executing(net, "dense"))
-    found = run(executing(net, "sparse"))
-    assert used == [False, True, False, False, True, True]
-    assert torch.allclose(found, wanted, atol=1e-5)
-    run(net.layer1[1], torch.randn(1, 8, 8, 8))
-    assert used[-1] is False
-
-
-def test_auto_times_every_block_and_says_what_it_chose(caplog):
-    net = gated(execution="auto")
-    wanted = run(executing(gated(), "sparse"))
-    with caplog.at_level("INFO", logger="mmdyn.conversion.dynconv_runtime"):
-        for _ in range(4):
-            assert torch.allclose(run(net), wanted, atol=1e-5)
-    (text,) = [r.getMessage() for r in caplog.records]
-    for path in ("layer1.0", "layer2.2"):
-        assert f"{path}: sparse below" in text
-    states = [runtime_of(m) for m in net.modules() if type(m).__name__.startswith("Gated")]
-    assert all(len(s.choice.break_even) == 1 for s in states)
-    for state in states:  # the choice follows the timing
-        size = next(iter(state.choice.break_even))
-        state.choice.break_even[size] = 0.0
-    runtime_of(net).reset()
-    run(net)
-    assert runtime_of(net).stats["run_share"] > 1.0
-    for state in states:
-        state.choice.break_even = dict.fromkeys(state.choice.break_even, 2.0)
-    runtime_of(net).reset()
-    run(net)
-    assert runtime_of(net).stats["run_share"] == runtime_of(net).stats["executed_share"]
-
-
 def test_bfloat16_autocast_trains_and_runs():
     net = gated().train()
     with torch.autocast("cpu", torch.bfloat16):
@@ -262,17 +137,6 @@ def test_bfloat16_autocast_trains_and_runs():
         dense = run(executing(net, "dense")).float()
     assert torch.allclose(sparse, dense, atol=0.1)
     assert torch.allclose(sparse, run(net), atol=0.3)
-
-
-def test_checkpointed_blocks_train_alike():
-    plain, saving = (gated(noise_until=0.0).train() for _ in range(2))
-    for block in (saving.layer1[0], saving.layer2[1]):
-        block.with_cp = True
-    for net in (plain, saving):
-        (net(images()).square().sum() + runtime_of(net).losses["loss_sparsity"]).backward()
-    for (name, p), q in zip(plain.named_parameters(), saving.parameters()):
-        assert torch.allclose(p.grad, q.grad, atol=1e-5), name
-    assert saving.layer1[0].with_cp is True
 
 
 def test_gates_of_frozen_stages_learn_and_their_weights_do_not():
@@ -301,21 +165,6 @@ def test_gates_of_frozen_stages_learn_and_their_weights_do_not():
     assert len(gates_of(gated(stock, gate_frozen=False))) == 3
 
 
-def test_what_was_left_out_is_reported():
-    net = network()
-    net.layer2[1].bn2 = nn.GroupNorm(2, 8)
-    report = convert_model(net, DynConvConfig(skip=("layer1.0",)))
-    reasons = {site.path: site.reason for site in report.dense}
-    assert reasons.keys() == {"layer1.0", "layer2.1"} and "GroupNorm" in reasons["layer2.1"]
-    assert report.modules == 4 == len(gates_of(net))
-    text = str(report)
-    assert "4 residual blocks" in text and "GroupNorm" in text and "layer2.0" in text
-    restore_model(net)
-    with pytest.raises(ValueError, match="layer2.1.*GroupNorm"):
-        convert_model(net, DynConvConfig(strict=True))
-    assert not mmdyn.is_converted(net)
-
-
 def test_a_network_without_blocks_is_refused():
     with pytest.raises(ValueError, match="found none"):
         convert_model(nn.Sequential(nn.Conv2d(3, 3, 1)), DynConvConfig())
@@ -325,20 +174,3 @@ def test_a_part_of_a_converted_network_is_not_converted_again():
     net = gated()
     with pytest.raises(ValueError, match="restore_model"):
         convert_model(net.layer1, DynConvConfig())
-
-
-def test_a_lost_mask_is_an_error_and_not_a_dense_block():
-    net = gated().train()
-    net.layer1[0].bn2 = nn.Identity()
-    with pytest.raises(RuntimeError, match="layer1.0.*fuse_conv_bn"):
-        net(images())
-
-
-@pytest.mark.parametrize("settings", [
-    dict(budget=0.0), dict(budget=1.5), dict(gate="se"), dict(tile=0), dict(per="pixel"),
-    dict(execution="fast"), dict(temperature=((0.1, 1.0),)), dict(temperature=-1.0),
-    dict(open_init=1.0), dict(skip="layer1"),
-], ids=str)  # fmt: skip
-def test_wrong_settings_are_refused(settings):
-    with pytest.raises(ValueError, match=next(iter(settings))):
-        DynConvConfig(**settings)

@@ -66,6 +66,7 @@ def test_the_line_trains_tests_and_resumes(package, tmp_path):
     write_images(tmp_path)
     hook = {"default_hooks.dynconv": dict(type="mmdyn.DynConvHook", batches=2)}
     runner = runner_of(package, tmp_path, line=GATED, **hook)
+    runner.model.init_weights()  # training would do it, and not again
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
     runner.train()
     model = runner.model
@@ -91,6 +92,7 @@ def test_frozen_stages_stay_frozen_and_their_gates_learn(tmp_path):
     write_images(tmp_path)
     settings = {"model.backbone.frozen_stages": 1, "model.backbone.norm_eval": True}
     runner = runner_of("mmdet", tmp_path, line=GATED, **settings)
+    runner.model.init_weights()  # training would do it, and not again
     before = {k: v.clone() for k, v in runner.model.state_dict().items()}
     runner.train()
     stage = {k: v for k, v in runner.model.state_dict().items() if "layer1.0" in k}

@@ -1,0 +1,123 @@
+"""What all gates of a network share: losses, progress, thresholds, statistics."""
+
+import io
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+
+import mmdyn
+from mmdyn.conversion import runtime_of
+from mmdyn.conversion.dynconv_runtime import gates_of
+from tests.conversion.gated_networks import gated, images, network
+
+
+def run(net, x=None):
+    with torch.no_grad():
+        return net(images() if x is None else x)
+
+
+@pytest.mark.parametrize("budget", [0.3, 0.6])
+@pytest.mark.parametrize("tile", [1, 2])
+def test_calibration_meets_the_budget_within_one_percent(budget, tile):
+    net = gated(budget=budget, tile=tile)
+    x = images(24)
+    threshold, share = mmdyn.calibrate(net, lambda: run(net, x))
+    assert share == pytest.approx(budget, rel=0.01)
+    run(net, x)
+    assert runtime_of(net).stats["executed_share"] == pytest.approx(budget, rel=0.01)
+    assert all(float(g.threshold) == pytest.approx(threshold) for g in gates_of(net))
+
+
+def test_a_saved_and_loaded_gated_network_decides_alike():
+    net = gated()
+    mmdyn.calibrate(net, lambda: run(net))
+    file = io.BytesIO()
+    torch.save(net.state_dict(), file)
+    file.seek(0)
+    other = gated(network(4))
+    other.load_state_dict(torch.load(file))
+    assert torch.equal(run(other), run(net))
+
+
+def test_gates_learn_from_the_task_and_from_the_budget():
+    net = gated().train()
+    net(images()).square().sum().backward()
+    for gate in gates_of(net):
+        assert float(gate.weight.grad.abs().sum()) > 0
+    net = gated(budget=0.2).train()
+    net(images())
+    runtime_of(net).losses["loss_sparsity"].backward()
+    for gate in gates_of(net):
+        assert float(gate.bias.grad) > 0  # opening costs
+
+
+def test_progress_is_the_runners_or_what_the_loop_says():
+    net = gated().train()
+    runtime, hub = runtime_of(net), MessageHub.get_current_instance()
+    kept = {k: hub.runtime_info.get(k) for k in ("iter", "max_iters")}
+    runtime.progress = None
+    try:
+        hub.update_info("iter", 30)
+        hub.update_info("max_iters", 120)
+        net(images())
+        assert runtime._now == 0.25
+        runtime.progress = 0.6
+        net(images())
+        assert runtime._now == 0.6
+    finally:
+        for name, value in kept.items():
+            hub.update_info(name, value)
+
+
+def test_noise_ends_and_thresholds_then_follow_the_budget():
+    net = gated(budget=0.2, noise_until=0.5).train()
+    runtime, x = runtime_of(net), images()
+
+    def densities():
+        with torch.no_grad():
+            return {float((net(x), runtime.losses["density"])[1]) for _ in range(4)}
+
+    runtime.progress = 0.4
+    assert len(densities()) > 1  # noise: each call decides anew
+    assert all(float(g.threshold) == 0 for g in gates_of(net))
+    runtime.progress = 0.9
+    first = float(max(densities()))
+    for _ in range(60):
+        densities()
+    assert all(float(g.threshold) > 0 for g in gates_of(net))
+    assert abs(max(densities()) - 0.2) < 0.05 < first - 0.2
+
+
+def test_a_loss_dict_gains_the_loss_and_the_density():
+    class Losses(type(network())):
+        def forward(self, x):
+            return dict(loss=super().forward(x).mean())
+
+    net = network()
+    net.__class__ = Losses
+    gated(net, budget=0.3, weight=7.0).train()
+    found = net(images())
+    assert found.keys() == {"loss", "loss_sparsity", "density"}
+    assert found["loss_sparsity"].requires_grad and not found["density"].requires_grad
+    half = gated(network(), budget=0.3, weight=3.5).train()
+    torch.manual_seed(2)
+    net(images())
+    torch.manual_seed(2)
+    half(images())
+    one, other = (float(runtime_of(n).losses["loss_sparsity"].detach()) for n in (net, half))
+    assert one == pytest.approx(2 * other, rel=1e-4)
+    assert net.eval()(images()).keys() == {"loss"}
+
+
+def test_statistics_add_up_until_they_are_reset():
+    net = gated()
+    run(net)
+    once = runtime_of(net).stats
+    run(net)
+    twice = runtime_of(net).stats
+    assert twice["dense_gmacs"] == pytest.approx(2 * once["dense_gmacs"])
+    assert twice["executed_share"] == pytest.approx(once["executed_share"])
+    assert once["blocks"].keys() == {f"layer{s}.{k}" for s in (1, 2) for k in range(3)}
+    mmdyn.reset(net)
+    assert runtime_of(net).stats == {}

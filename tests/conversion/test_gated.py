@@ -1,0 +1,118 @@
+"""A gated block: masked in training, sparse in evaluation."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmdyn.conversion import gated as module
+from mmdyn.conversion import runtime_of
+from tests.conversion.gated_networks import executing, gated, images, network
+
+
+def run(net, x=None):
+    with torch.no_grad():
+        return net(images() if x is None else x)
+
+
+def test_the_mask_multiplies_the_branch_in_training():
+    net, x = gated(noise_until=0.0).train(), images()
+    seen = {}
+    for name in ("layer1.0", "layer2.1"):
+        block = net.get_submodule(name)
+        block.register_forward_hook(lambda m, args, out, n=name: seen.update({n: (args[0], out)}))
+    runtime_of(net).keep_masks = True
+    net(x)
+    for name, (inputs, out) in seen.items():
+        closed = runtime_of(net).masks[name].expand_as(out) == 0
+        assert 0 < int(closed.sum()) < closed.numel()
+        assert torch.equal(out[closed], inputs.relu()[closed])
+
+
+def test_intermediate_results_that_somebody_keeps_are_not_overwritten():
+    net = gated()
+    x = network().stem(images()).detach()
+    with torch.no_grad():
+        kept = [x]
+        for block in net.layer1:
+            kept.append(block(kept[-1]))
+        copies = [k.clone() for k in kept]
+        for block, before in zip(net.layer2, kept[-1:]):
+            block(before)
+        assert all(torch.equal(a, b) for a, b in zip(kept, copies))
+    seen = []
+    net.layer1[0].register_forward_hook(lambda m, a, out: seen.append((out, out.clone())))
+    run(net)
+    assert torch.equal(*seen[0])
+
+
+def test_within_a_stage_the_input_is_overwritten(monkeypatch):
+    used = []
+    real = module.add_rows
+    monkeypatch.setattr(
+        module,
+        "add_rows",
+        lambda b, br, x, r, in_place: used.append(in_place) or real(b, br, x, r, in_place),
+    )
+    net = gated()
+    wanted = run(executing(net, "dense"))
+    found = run(executing(net, "sparse"))
+    assert used == [False, True, False, False, True, True]
+    assert torch.allclose(found, wanted, atol=1e-5)
+    run(net.layer1[1], torch.randn(1, 8, 8, 8))
+    assert used[-1] is False
+
+
+def test_auto_times_every_block_and_says_what_it_chose(caplog):
+    net = gated(execution="auto")
+    wanted = run(executing(gated(), "sparse"))
+    with caplog.at_level("INFO", logger="mmdyn.conversion.dynconv_runtime"):
+        for _ in range(4):
+            assert torch.allclose(run(net), wanted, atol=1e-5)
+    (text,) = [r.getMessage() for r in caplog.records]
+    for path in ("layer1.0", "layer2.2"):
+        assert f"{path}: sparse below" in text
+    states = [runtime_of(m) for m in net.modules() if type(m).__name__.startswith("Gated")]
+    assert all(len(s.choice.break_even) == 1 for s in states)
+    for state in states:  # the choice follows the timing
+        size = next(iter(state.choice.break_even))
+        state.choice.break_even[size] = 0.0
+    runtime_of(net).reset()
+    run(net)
+    assert runtime_of(net).stats["run_share"] > 1.0
+    for state in states:
+        state.choice.break_even = dict.fromkeys(state.choice.break_even, 2.0)
+    runtime_of(net).reset()
+    run(net)
+    assert runtime_of(net).stats["run_share"] == runtime_of(net).stats["executed_share"]
+
+
+def test_checkpointed_blocks_train_alike():
+    plain, saving = (gated(noise_until=0.0).train() for _ in range(2))
+    for block in (saving.layer1[0], saving.layer2[1]):
+        block.with_cp = True
+    for net in (plain, saving):
+        (net(images()).square().sum() + runtime_of(net).losses["loss_sparsity"]).backward()
+    for (name, p), q in zip(plain.named_parameters(), saving.parameters()):
+        assert torch.allclose(p.grad, q.grad, atol=1e-5), name
+    assert saving.layer1[0].with_cp is True
+
+
+def test_a_lost_mask_is_an_error_and_not_a_dense_block():
+    net = gated().train()
+    net.layer1[0].bn2 = nn.Identity()
+    with pytest.raises(RuntimeError, match="layer1.0.*fuse_conv_bn"):
+        net(images())
+
+
+def test_changed_weights_are_seen():
+    net, other = gated(), network(9)
+    run(net)
+    net.load_state_dict(other.state_dict(), strict=False)
+    sparse = run(net)
+    with torch.enable_grad():
+        assert torch.allclose(net(images()).detach(), sparse, atol=1e-5)
+    for p in net.parameters():  # past autograd's counters, as moving averages write
+        p.data.mul_(1.05)
+    sparse = run(net)
+    with torch.enable_grad():
+        assert torch.allclose(net(images()).detach(), sparse, atol=1e-5)
