@@ -12,6 +12,7 @@ _HOMES = {
     "ConversionReport": "mmdyn.conversion",
     "DynConvConfig": "mmdyn.conversion",
     "calibrate": "mmdyn.conversion",
+    "SegBlocksConfig": "mmdyn.conversion",
     "convert_model": "mmdyn.conversion",
     "is_converted": "mmdyn.conversion",
     "load_policy": "mmdyn.policies",

@@ -40,6 +40,7 @@ FUNCTIONS = _child("function", root.FUNCTIONS, "engine")
 
 # mmdyn's own kinds: no counterpart in mmengine.
 POLICIES = Registry("policy", scope="mmdyn", locations=["mmdyn.policies"])
+RESOLUTION_POLICIES = Registry("resolution policy", scope="mmdyn", locations=["mmdyn.policies"])
 INFORMATION_GAINS = Registry("information gain", scope="mmdyn", locations=["mmdyn.policies"])
 CLIP_IDS = Registry("clip id", scope="mmdyn", locations=["mmdyn.video"])
 KEYPOINT_CODECS = Registry("keypoint codec", scope="mmdyn", locations=["mmdyn.models"])

@@ -10,6 +10,7 @@ def test_the_public_names_are_these():
         "BlockCopyConfig",
         "ConversionReport",
         "DynConvConfig",
+        "SegBlocksConfig",
         "__version__",
         "calibrate",
         "convert_model",

@@ -230,12 +230,17 @@ def doubled(halves: Tensor) -> Tensor:
 
 
 def _compose(x: BlockTensor) -> Tensor:
-    frame, grid = x.frame, x.frame.grid
     blocks, halves = x.packed
+    return compose_levels(x, blocks, None if halves is None else doubled(halves))
+
+
+def compose_levels(x: BlockTensor, blocks: Tensor, enlarged: Tensor | None) -> Tensor:
+    """The dense frame of `x`, with these blocks at its full and half cells, all of one size."""
+    frame, grid = x.frame, x.frame.grid
     maps = frame.maps(frame.key("dense"), x.shape[1:], blocks)
     levels = [(Level.FULL, blocks)]
-    if halves is not None:
-        levels.append((Level.HALF, doubled(halves)))
+    if enlarged is not None:
+        levels.append((Level.HALF, enlarged))
     for level, packed in levels:
         lines = grid.lines(level, x.block, slotted=True)
         if packed.requires_grad and torch.is_grad_enabled():

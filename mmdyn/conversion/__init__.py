@@ -2,7 +2,8 @@
 
 from mmdyn.conversion import blockcopy as _blockcopy  # noqa: F401  its handler
 from mmdyn.conversion import dynconv as _dynconv  # noqa: F401  its handler
-from mmdyn.conversion.config import BlockCopyConfig, DynConvConfig
+from mmdyn.conversion import segblocks as _segblocks  # noqa: F401  its handler
+from mmdyn.conversion.config import BlockCopyConfig, DynConvConfig, SegBlocksConfig
 from mmdyn.conversion.convert import convert_model, reset, restore_model
 from mmdyn.conversion.dynamic import is_converted, runtime_of
 from mmdyn.conversion.dynconv_runtime import calibrate
@@ -13,6 +14,7 @@ __all__ = [
     "ConversionReport",
     "DynConvConfig",
     "calibrate",
+    "SegBlocksConfig",
     "convert_model",
     "is_converted",
     "reset",

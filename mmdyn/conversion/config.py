@@ -4,10 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
-class BlockCopyConfig:
+class _BlocksConfig:
+    """What all block methods have."""
+
+    budget: float = 0.5
+    block_size: int | tuple[int, int] | str = 128
+    _step: ClassVar[int] = 32  # 'auto' takes multiples of it
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.budget <= 1.0:
+            raise ValueError(f"budget must be a share from 0 to 1, got {self.budget}")
+        if self.block_size != "auto":
+            size = self.block_size
+            sides = size if isinstance(size, (list, tuple)) else (size, size)
+            if len(sides) != 2 or any(not isinstance(s, int) or s < 8 for s in sides):
+                raise ValueError(
+                    "block_size must be an int >= 8, a pair of them or 'auto', "
+                    f"got {self.block_size}"
+                )
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of a block; not for 'auto'."""
+        size = self.block_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def blocks_for(self, height: int, width: int) -> tuple[int, int]:
+        """The block's height and width for an image of this size."""
+        if self.block_size == "auto":
+            return _best_side(height, self._step), _best_side(width, self._step)
+        return self.sides
+
+
+@dataclass(frozen=True)
+class BlockCopyConfig(_BlocksConfig):
     """BlockCopy: blocks of a video frame that did not change are copied from the frame before.
 
     Args:
@@ -29,8 +63,6 @@ class BlockCopyConfig:
             has run alike for a few frames.
     """
 
-    budget: float = 0.5
-    block_size: int | tuple[int, int] | str = 128
     policy: str | dict = "reinforce"
     learning: bool = True
     max_age: int = 32
@@ -42,38 +74,43 @@ class BlockCopyConfig:
     replay: bool = True
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.budget <= 1.0:
-            raise ValueError(f"budget must be a share from 0 to 1, got {self.budget}")
-        if self.block_size != "auto":
-            size = self.block_size
-            sides = size if isinstance(size, (list, tuple)) else (size, size)
-            if len(sides) != 2 or any(not isinstance(s, int) or s < 8 for s in sides):
-                raise ValueError(
-                    "block_size must be an int >= 8, a pair of them or 'auto', "
-                    f"got {self.block_size}"
-                )
+        super().__post_init__()
         if self.max_age < 1 or self.max_streams < 1:
             raise ValueError(
                 "max_age and max_streams must be at least 1, "
                 f"got {self.max_age}, {self.max_streams}"
             )
 
-    @property
-    def sides(self) -> tuple[int, int]:
-        """Height and width of a block; not for 'auto'."""
-        size = self.block_size
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
 
-    def blocks_for(self, height: int, width: int) -> tuple[int, int]:
-        """The block's height and width for an image of this size."""
-        if self.block_size == "auto":
-            return _best_side(height), _best_side(width)
-        return self.sides
+@dataclass(frozen=True)
+class SegBlocksConfig(_BlocksConfig):
+    """SegBlocks: blocks of an image run at full or at half resolution; a policy learns where.
+
+    Args:
+        budget: Share of the blocks at full resolution, 0 to 1, of every image: the largest number
+            of blocks that does not exceed it.
+        block_size: Side of a block in image pixels, an int or (height, width); 'auto' chooses for
+            each image size the sides near 128 that need the least padding. A network that reduces
+            the image by a factor of s wants multiples of 2 * s.
+        policy: Name in the registry RESOLUTION_POLICIES ('reinforce', 'heuristic', 'random',
+            'centre', 'oracle', 'all-full', 'all-half'), or a dict with ``type`` and arguments.
+        strict: Raise where the network calls a function that has no block rule.
+    """
+
+    budget: float = 0.4
+    policy: str | dict = "reinforce"
+    strict: bool = False
+    _step: ClassVar[int] = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.block_size != "auto" and any(side % 2 for side in self.sides):
+            raise ValueError(f"block_size must be even to have a half, got {self.block_size}")
 
 
-def _best_side(length: int) -> int:
-    """The side among multiples of 32 near 128 that pads least, the nearest to 128 among equals."""
-    sides = list(range(64, 225, 32))
+def _best_side(length: int, step: int) -> int:
+    """The side among multiples near 128 that pads least, the nearest to 128 among equals."""
+    sides = list(range(64, 225, step))
     return min(sides, key=lambda s: (-(-length // s) * s, abs(s - 128)))
 
 

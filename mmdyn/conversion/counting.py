@@ -7,7 +7,7 @@ from torch import nn
 
 from mmdyn.conversion.dynamic import is_converted, runtime_of
 from mmdyn.conversion.hosts import host_for
-from mmdyn.conversion.tracking import _COUNTED, dense_macs
+from mmdyn.conversion.tracking import counted
 
 
 @torch.no_grad()
@@ -37,23 +37,6 @@ def count_macs(model: nn.Module, size: tuple[int, int], seed: int = 0) -> dict[s
     if is_converted(model):
         model(*args, **kwargs)
         return dict(runtime_of(model).last_frame.macs)
-    macs: dict[str, float] = {}
-
-    def note(path: str):
-        def hook(module: nn.Module, inputs: tuple, output) -> None:
-            if isinstance(output, torch.Tensor):
-                macs[path] = macs.get(path, 0.0) + dense_macs(module, inputs, output)
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(note(path))
-        for path, module in model.named_modules()
-        if isinstance(module, _COUNTED)
-    ]
-    try:
+    with counted(model) as macs:
         model(*args, **kwargs)
-    finally:
-        for handle in handles:
-            handle.remove()
     return macs

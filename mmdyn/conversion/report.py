@@ -65,9 +65,8 @@ def inspect(model: nn.Module, runtime, trial: bool = True) -> ConversionReport:
 
     A network that does not take the trial's input is reported without it.
     """
-    report = ConversionReport(
-        type(model).__name__, "BlockCopy", sum(1 for _ in model.modules()) - 1
-    )
+    modules = sum(1 for _ in model.modules()) - 1
+    report = ConversionReport(type(model).__name__, type(model).method, modules)
     if not trial:
         return report
     modes = {module: module.training for module in model.modules()}
@@ -87,7 +86,5 @@ def inspect(model: nn.Module, runtime, trial: bool = True) -> ConversionReport:
     finally:
         for module, mode in modes.items():
             module.training = mode
-        runtime.reset()
-        runtime.forget_geometry()
-        runtime.stats = {}
+        runtime.forget_trial()
     return report

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmdyn.blocks import BlockGrid, Constants, Frame, Level, StaleMemoryError, Tracker, split
 from mmdyn.conversion.config import BlockCopyConfig
 from mmdyn.conversion.hosts import Call, Host
+from mmdyn.conversion.padding import pad_to_blocks
 from mmdyn.conversion.replay import remove
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.tracking import detach
@@ -63,9 +64,10 @@ class BlockCopyRuntime:
         """What was converted, after a trial if one is asked for."""
         return inspect(model, self, trial)
 
-    def forget_geometry(self) -> None:
+    def forget_trial(self) -> None:
         """Makes the next frame the first, of whatever size."""
-        self._geometry = None
+        self.reset()
+        self._geometry, self.stats = None, {}
 
     @torch.inference_mode(False)  # memory outlives the caller's inference mode
     @torch.no_grad()
@@ -73,7 +75,7 @@ class BlockCopyRuntime:
         """One frame: decide, execute, remember, learn."""
         started = time.perf_counter()
         call = self.host.call(args, kwargs)
-        image, block = self._pad(call.image)
+        image, block = pad_to_blocks(call.image, self.config)
         thumbnail = _thumbnail(image, block)
         if not bool(torch.isfinite(thumbnail).all()):
             raise ValueError(
@@ -108,17 +110,6 @@ class BlockCopyRuntime:
         self._note(frame, executed, first, started, decided, ran)
         self.host.attach(outputs, self.stats)
         return outputs
-
-    def _pad(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        if image.dim() != 4 or 0 in image.shape or not image.is_floating_point():
-            raise ValueError(
-                f"expected a floating-point image batch (N, C, H, W) that is not empty, got "
-                f"{image.dtype} {tuple(image.shape)}"
-            )
-        height, width = image.shape[2:]
-        block = self.config.blocks_for(height, width)
-        pads = (-height % block[0], -width % block[1])
-        return (F.pad(image, (0, pads[1], 0, pads[0])) if any(pads) else image), block
 
     def _states(self, call: Call, image: Tensor, block) -> list[StreamState]:
         geometry = (tuple(image.shape[1:]), block, image.dtype, image.device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -62,6 +64,30 @@ def dense_macs(module: nn.Module, args: tuple, output: torch.Tensor) -> float:
     if isinstance(module, nn.ConvTranspose2d):
         return float(args[0].numel()) * per_pixel if args else 0.0
     return float(math.prod(output.shape)) * per_pixel
+
+
+@contextmanager
+def counted(module: nn.Module) -> Iterator[dict[str, float]]:
+    """While it lasts, sums the multiply-accumulates of the layers below a module, by their path."""
+    macs: dict[str, float] = {}
+
+    def note(path: str):
+        def hook(layer: nn.Module, inputs: tuple, output) -> None:
+            if isinstance(output, torch.Tensor):
+                macs[path] = macs.get(path, 0.0) + dense_macs(layer, inputs, output)
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(note(path))
+        for path, layer in module.named_modules()
+        if isinstance(layer, _COUNTED)
+    ]
+    try:
+        yield macs
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class DenseBoundary:

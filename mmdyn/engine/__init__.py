@@ -3,7 +3,7 @@
 from mmdyn.engine.dynconv_hook import DynConvHook
 from mmdyn.engine.hooks import BlockCopyHook
 from mmdyn.engine.memory_format import ChannelsLastHook
-from mmdyn.engine.models import BlockCopy, DynConv
+from mmdyn.engine.models import BlockCopy, DynConv, SegBlocks
 from mmdyn.engine.optim import AutocastOptimWrapper
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "ChannelsLastHook",
     "DynConv",
     "DynConvHook",
+    "SegBlocks",
 ]

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from mmengine.model import BaseModel
 
-from mmdyn.conversion import BlockCopyConfig, DynConvConfig, convert_model
+from mmdyn.conversion import BlockCopyConfig, DynConvConfig, SegBlocksConfig, convert_model
 from mmdyn.registry import MODELS
 
 
@@ -48,6 +48,24 @@ def DynConv(host: str, **kwargs) -> BaseModel:
         ``state_dict`` has the stock keys and the gates'.
     """
     return build_dynamic(host, kwargs, "DynConv", DynConvConfig)
+
+
+@MODELS.register_module()
+def SegBlocks(host: str, **kwargs) -> BaseModel:
+    """Builds a stock segmentor and makes it run some blocks of an image at half resolution.
+
+    ``model = dict(type='mmdyn.SegBlocks', host='EncoderDecoder', budget=0.4)`` over a stock config.
+
+    Args:
+        host (str): Type of the stock model, looked up in the default scope.
+        **kwargs: Fields of ``mmdyn.SegBlocksConfig`` (budget, block_size, policy, strict), and the
+            host's own.
+
+    Returns:
+        The host, converted in place: its class is a subclass of the stock one and its
+        ``state_dict`` has the stock keys and those of ``block_policy``.
+    """
+    return build_dynamic(host, kwargs, "SegBlocks", SegBlocksConfig)
 
 
 def build_dynamic(host: str, arguments: dict, method: str, config: type) -> BaseModel:

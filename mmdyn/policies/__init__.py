@@ -9,7 +9,7 @@ from .baselines import (
     RandomPolicy,
 )
 from .budget import BudgetController, select_cells
-from .checkpoint import build_policy, load_policy, save_policy
+from .checkpoint import build_policy, build_resolution_policy, load_policy, save_policy
 from .information_gain import (
     detection_gain,
     information_gain,
@@ -19,6 +19,8 @@ from .information_gain import (
 from .observation import Observation, TaskOutput
 from .painting import task_map
 from .reinforce import ReinforcePolicy
+from .resolution import ResolutionPolicy
+from .resolution_reinforce import ReinforceResolution
 
 __all__ = [
     "AllPolicy",
@@ -30,8 +32,11 @@ __all__ = [
     "Policy",
     "RandomPolicy",
     "ReinforcePolicy",
+    "ReinforceResolution",
+    "ResolutionPolicy",
     "TaskOutput",
     "build_policy",
+    "build_resolution_policy",
     "detection_gain",
     "information_gain",
     "instance_gain",

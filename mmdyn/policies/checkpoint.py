@@ -7,22 +7,32 @@ from pathlib import Path
 
 import torch
 
-from mmdyn.registry import POLICIES
+from mmdyn.registry import POLICIES, RESOLUTION_POLICIES
 
 from .base import Policy
+from .resolution import ResolutionPolicy
 
 _FORMAT = "mmdyn policy 1"
 
 
 def build_policy(spec: str | dict | Policy) -> Policy:
     """A policy from its name, from ``dict(type=name, **arguments)``, or the policy itself."""
-    if isinstance(spec, Policy):
+    return _build(spec, Policy, POLICIES)
+
+
+def build_resolution_policy(spec: str | dict | ResolutionPolicy) -> ResolutionPolicy:
+    """Like `build_policy`, for the policies of SegBlocks."""
+    return _build(spec, ResolutionPolicy, RESOLUTION_POLICIES)
+
+
+def _build(spec, kind_of: type, registry):
+    if isinstance(spec, kind_of):
         return spec
     arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
     kind = arguments.pop("type", None)
-    cls = POLICIES.get(kind) if isinstance(kind, str) else kind
+    cls = registry.get(kind) if isinstance(kind, str) else kind
     if cls is None:
-        raise KeyError(f"unknown policy {kind!r}; known: {sorted(POLICIES.module_dict)}.")
+        raise KeyError(f"unknown policy {kind!r}; known: {sorted(registry.module_dict)}.")
     return cls(**arguments)
 
 

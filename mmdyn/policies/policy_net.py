@@ -76,20 +76,24 @@ class PolicyNet(nn.Module):
 
     Args:
         width: Channels of the first convolution. Default 16.
+        picture: Channels of the picture.
+        cells: Maps of cells.
     """
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(
+        self, width: int = 16, picture: int = _THUMBNAIL_CHANNELS, cells: int = _CELL_CHANNELS
+    ) -> None:
         super().__init__()
         if width < 4 or width % 4:
             raise ValueError(f"width must be a positive multiple of 4, got {width}.")
         deep = 2 * width
         self.look = nn.Sequential(
-            *_convolution(_THUMBNAIL_CHANNELS, width, stride=2),
+            *_convolution(picture, width, stride=2),
             *_convolution(width, deep, stride=2),
             *_convolution(deep, deep, stride=1),
         )
         self.mix = nn.Sequential(
-            nn.Conv2d(2 * deep + _CELL_CHANNELS, deep, 1),
+            nn.Conv2d(2 * deep + cells, deep, 1),
             nn.ReLU(inplace=True),
             nn.Conv2d(deep, deep, 3, padding=1),
             nn.ReLU(inplace=True),

@@ -12,14 +12,14 @@ from torch.func import functional_call
 
 from mmdyn.registry import POLICIES
 
+from .advantages import advantages, reinforce_loss, reward_sums
 from .base import Policy
 from .information_gain import MEAN_GAIN, information_gain
 from .observation import Observation, TaskOutput
 from .policy_net import Features, PolicyNet
-from .sampling import draw_log_likelihood, first_draw_entropy, free_choices, gumbel
+from .sampling import first_draw_entropy, free_choices, gumbel
 
 _LOG = logging.getLogger("mmdyn")
-_SMALLEST_SPREAD = 1e-3  # below this the rewards are numerical noise, not news
 _LEAST_NEWS = 0.05  # an update whose largest advantage is below this has nothing to teach
 
 
@@ -183,18 +183,18 @@ class ReinforcePolicy(Policy):
     def _update(self, waiting: list[Decision]) -> dict[str, float]:
         sums = self._decayed_sums(waiting)
         batches = _by_shape(waiting)
-        advantages = [self._advantages(batch, sums) for batch in batches]
+        gained = [self._advantages(batch, sums) for batch in batches]
         with torch.enable_grad():
             weights = {k: p.detach().requires_grad_() for k, p in self.net.named_parameters()}
             losses, entropies = [], []
-            for batch, advantage in zip(batches, advantages, strict=True):
+            for batch, advantage in zip(batches, gained, strict=True):
                 log_weights = self._logits(batch.features, weights).flatten(1) / self.temperature
                 losses.append(_loss(log_weights, batch, advantage))
                 entropies.append(first_draw_entropy(log_weights))
             loss, entropy = torch.cat(losses).mean(), torch.cat(entropies).mean()
             gradients = torch.autograd.grad(loss - self.entropy * entropy, list(weights.values()))
         norm = torch.stack([g.float().norm() for g in gradients]).norm()
-        news = torch.stack([advantage.abs().amax() for advantage in advantages]).amax()
+        news = torch.stack([advantage.abs().amax() for advantage in gained]).amax()
         mean = sums[1] / sums[0].clamp(min=1.0)
         # The only wait for the device in all of learning.
         report = torch.stack([loss, entropy, norm, mean, news]).tolist()
@@ -226,30 +226,20 @@ class ReinforcePolicy(Policy):
         sums = self.reward_sums * 0.98
         for batch in waiting:
             chosen = free_choices(batch.perturbed.flatten(1), batch.executed.flatten(1))
-            reward = torch.where(chosen, batch.reward.flatten(1), 0.0)
-            sums = sums + torch.stack([chosen.sum(), reward.sum(), reward.square().sum()])
+            sums = sums + reward_sums(batch.reward.flatten(1), chosen)
         return sums
 
     def _advantages(self, batch: Decision, sums: Tensor) -> Tensor:
         """(N, M) how much better each draw was than expected, in standard deviations."""
-        count = sums[0].clamp(min=1.0)
-        mean = sums[1] / count
-        spread = (sums[2] / count - mean.square()).clamp(min=0.0).sqrt()
-        reward = batch.reward.flatten(1)
-        chosen = free_choices(batch.perturbed.flatten(1), batch.executed.flatten(1)).float()
-        others = (chosen.sum(1, keepdim=True) - 1.0).clamp(min=0.0)
-        others_sum = (chosen * reward).sum(1, keepdim=True) - reward
-        baseline = (others_sum + self.prior_draws * mean) / (others + self.prior_draws)
-        advantage = (reward - baseline) / spread.clamp(min=_SMALLEST_SPREAD)
-        return advantage.clamp(-self.clip, self.clip) * chosen
+        chosen = free_choices(batch.perturbed.flatten(1), batch.executed.flatten(1))
+        return advantages(batch.reward.flatten(1), chosen, sums, self.prior_draws, self.clip)
 
 
-def _loss(log_weights: Tensor, batch: Decision, advantages: Tensor) -> Tensor:
-    """REINFORCE: -advantage * log likelihood, averaged over each image's draws; (N,)."""
-    perturbed, executed = batch.perturbed.flatten(1), batch.executed.flatten(1)
-    chosen = free_choices(perturbed, executed)
-    terms = advantages * draw_log_likelihood(log_weights, perturbed, executed)
-    return -torch.where(chosen, terms, 0.0).sum(1) / chosen.sum(1).clamp(min=1)
+def _loss(log_weights: Tensor, batch: Decision, advantage: Tensor) -> Tensor:
+    """REINFORCE over each image's draws; (N,)."""
+    return reinforce_loss(
+        log_weights, batch.perturbed.flatten(1), batch.executed.flatten(1), advantage
+    )
 
 
 def _by_shape(waiting: list[Decision]) -> list[Decision]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmdyn.blocks.dispatch import implements
 from mmdyn.blocks.grid import Level
+from mmdyn.blocks.rules.joint_norm import joint_batch_norm
 from mmdyn.blocks.rules.reduction import cell_table, wide
 from mmdyn.blocks.tensor import BlockTensor, Refusal
 
@@ -35,20 +36,7 @@ def _trained_batch_norm(x: BlockTensor, running_mean, running_var, weight, bias,
     """Statistics of the batch; a half-resolution pixel weighs the four that it stands for."""
     if not all(x.frame.grid.complete):
         return Refusal("batch statistics of a frame with copied blocks")
-    levels = [(wide(v), 1.0 if i == 0 else 4.0) for i, v in enumerate(x.packed) if v is not None]
-    total = sum(w * v.numel() / v.shape[1] for v, w in levels)
-    mean = sum(w * v.sum((0, 2, 3)) for v, w in levels) / total
-    shape = (1, -1, 1, 1)
-    var = sum(w * (v - mean.view(shape)).square().sum((0, 2, 3)) for v, w in levels) / total
-    if running_mean is not None:
-        with torch.no_grad():
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-            unbiased = var * (total / max(total - 1, 1))
-            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
-    scale = torch.rsqrt(var + eps)
-    scale = scale if weight is None else scale * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
-    return x.map(lambda v: torch.addcmul(shift.view(shape), v, scale.view(shape)).to(v.dtype))
+    return joint_batch_norm(x, running_mean, running_var, weight, bias, momentum, eps)
 
 
 def frame_moments(x: BlockTensor, op: str, groups: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -103,7 +104,13 @@ def ring_depth(plan_halo: Halo, mode: str, halves: bool) -> Halo:
 
 
 def windows_of(
-    x: BlockTensor, op: str, halo: Halo, mode: str = "constant", fill: float = 0.0, dtype=None
+    x: BlockTensor,
+    op: str,
+    halo: Halo,
+    mode: str = "constant",
+    fill: float = 0.0,
+    dtype=None,
+    enlarge: Callable[[Tensor], Tensor] | None = None,
 ) -> Packed:
     """The packed blocks with their halo; the blocks themselves where no halo is needed.
 
@@ -114,6 +121,8 @@ def windows_of(
         mode: What lies outside the image, see ``blocks.tables.halo_table``.
         fill: Its value under 'constant'.
         dtype: Type of the windows, by default that of `x`.
+        enlarge: Makes blocks at full resolution of half-resolution windows, for the halo of full
+            blocks beside them; by default each pixel is taken four times.
     """
     blocks, halves = x.packed
     if dtype is not None and dtype != blocks.dtype:
@@ -122,7 +131,14 @@ def windows_of(
     if not any(halo):
         return blocks, halves
     full, half = located_windows(x, op, (blocks, halves), halo, mode, fill)
-    return gather_windows(*full), None if half is None else gather_windows(*half)
+    if half is None:
+        return gather_windows(*full), None
+    windows = gather_windows(*half)
+    if enlarge is not None:
+        ring = x.frame.grid.ring(x.block, ring_depth(halo, mode, True))
+        rows = x.frame.grid.ring_rows(Level.HALF, ring.count)
+        full = full._replace(store=write_ring(full.store, rows, enlarge(windows), ring.positions))
+    return gather_windows(*full), windows
 
 
 def located_windows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from mmdyn.blocks import BlockTensor, LaidOutBlocks
+from mmdyn.blocks import BlockTensor, LaidOutBlocks, smooth
 from mmdyn.policies.observation import TaskOutput
 
 
@@ -55,6 +56,38 @@ class Host:
         """Raises ValueError for a model that cannot be converted."""
         self.check_class(type(model))
 
+    def check_segblocks(self, model) -> None:
+        """Raises ValueError for a model that cannot run on blocks of two resolutions."""
+        self.check(model)
+        for path, module in model.named_modules():
+            if getattr(module, "with_cp", False):
+                raise ValueError(
+                    f"'{path}' recomputes its forward pass (with_cp=True), and SegBlocks keeps no "
+                    "blocks for that; set with_cp=False"
+                )
+
+    def smooth_outputs(self, model) -> None:
+        """Where the network's outputs are enlarged, half-resolution blocks are, without seams."""
+
+    def wants_loss(self, call: Call) -> bool:
+        """Whether the call returns a dict of losses."""
+        return False
+
+    def loss_mode(self, call: Call) -> dict:
+        """Keywords that make the call return losses."""
+        raise ValueError(
+            "expected a segmentor of mmseg with labels: the loss per block is known there only; "
+            "choose a policy that needs none, such as policy='heuristic'"
+        )
+
+    def watch_losses(self, model):
+        """A context that collects the per-pixel losses (N, H, W) of the calls in it."""
+        return nullcontext([])
+
+    def padded_labels(self, model, call: Call, size: tuple[int, int]):
+        """A context in which the call's label maps are padded to `size`."""
+        return nullcontext()
+
     def example(self, model, block: tuple[int, int]) -> tuple[tuple, dict]:
         """Arguments for a trial frame: noise of two by two blocks."""
         return (noise_for(model, block),), {}
@@ -76,7 +109,7 @@ class Host:
 
     def padded(self, call: Call, size: tuple[int, int]):
         """A context in which the call's metainfo speaks of the image padded to `size`."""
-        return _Unchanged()
+        return nullcontext()
 
     def finish(self, call: Call, outputs: Any, size: tuple[int, int]) -> Any:
         """Dense outputs, cropped to what the unpadded image would have given."""
@@ -87,7 +120,7 @@ class Host:
                 parts = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
                 return replace(value, **{name: tree_map(crop, v) for name, v in parts.items()})
             if isinstance(value, (BlockTensor, LaidOutBlocks)):
-                value = value.dense()
+                value = smooth(value) if isinstance(value, BlockTensor) else value.dense()
             if not isinstance(value, Tensor) or value.dim() != 4 or (height, width) == size:
                 return value
             h = -(-value.shape[2] * height // size[0])
@@ -133,11 +166,3 @@ def _stream_of(meta: dict, position: int, clip_id: Callable) -> tuple[Hashable, 
     path = meta.get("img_path")
     found = clip_id(path) if path else None
     return (found.clip, found.frame) if found else (f"stream {position}", None)
-
-
-class _Unchanged:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc) -> None:
-        return None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from mmdyn.blocks import BlockTensor, smooth
 from mmdyn.conversion.hosts.base import Call, Host, noise_for, semseg_output
+from mmdyn.conversion.hosts.pixel_loss import padded_labels, watch_losses
+from mmdyn.conversion.tracking import DenseMethod
 from mmdyn.policies.observation import TaskOutput
 
 
@@ -17,25 +22,34 @@ def _samples(args: tuple, kwargs: dict) -> list:
     return list(samples) if samples else []
 
 
+def _mode(args: tuple, kwargs: dict) -> str:
+    return kwargs.get("mode", args[2] if len(args) > 2 else "tensor")
+
+
 class _OpenMMLabHost(Host):
     """What mmdet and mmseg share: ``forward(inputs, data_samples, mode)`` and metainfo."""
 
     def runs_dense(self, model, args: tuple, kwargs: dict) -> bool:
-        mode = kwargs.get("mode", args[2] if len(args) > 2 else "tensor")
-        return model.training or mode == "loss"
+        return model.training or _mode(args, kwargs) == "loss"
 
     def call(self, args: tuple, kwargs: dict) -> Call:
         call = super().call(args, kwargs)
         samples = _samples(args, kwargs)
         if samples:
             call.metas = [sample.metainfo for sample in samples]
+        return call
+
+    def streams(self, call: Call, clip_id: Callable) -> list:
         for meta in call.metas:
             if meta.get("flip"):
                 raise ValueError(
                     "test-time augmentation gives one frame several times, flipped and scaled, and "
                     "BlockCopy needs a clip's frames once and in order; test without --tta"
                 )
-        return call
+        return super().streams(call, clip_id)
+
+    def wants_loss(self, call: Call) -> bool:
+        return _mode(call.args, call.kwargs) == "loss"
 
     def pad_metas(self, meta: dict, old: tuple[int, int], size: tuple[int, int]) -> dict:
         """Metainfo to set while the image is padded from `old` to `size`."""
@@ -83,6 +97,12 @@ def example_metas(size: tuple[int, int]) -> dict:
 
 class DetectorHost(_OpenMMLabHost):
     """mmdet: boxes or masks in the data samples; metainfo ``batch_input_shape``."""
+
+    def check_segblocks(self, model) -> None:
+        raise ValueError(
+            f"SegBlocks is for segmentation, got the detector {type(model).__name__}; for video "
+            "there is BlockCopy"
+        )
 
     def example(self, model, block) -> tuple[tuple, dict]:
         from mmdet.structures import DetDataSample
@@ -151,6 +171,14 @@ def _mask_boxes(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return boxes * masks.flatten(1).any(1)[:, None]
 
 
+class SmoothMethod(DenseMethod):
+    """Stands in for a head's method that takes logits: it gets them dense, without seams."""
+
+    def __call__(self, logits, *args, **kwargs):
+        logits = tree_map(lambda v: smooth(v) if isinstance(v, BlockTensor) else v, logits)
+        return getattr(type(self.module), self.name)(self.module, logits, *args, **kwargs)
+
+
 class SegmentorHost(_OpenMMLabHost):
     """mmseg: logits in the data samples; metainfo ``pad_shape`` and ``padding_size``."""
 
@@ -166,9 +194,33 @@ class SegmentorHost(_OpenMMLabHost):
         mode = (getattr(model, "test_cfg", None) or {}).get("mode", "whole")
         if mode != "whole":
             raise ValueError(
-                f"test_cfg.mode='{mode}' runs crops of a frame one after the other, and BlockCopy "
-                "needs whole frames; set model.test_cfg.mode='whole'"
+                f"test_cfg.mode='{mode}' runs crops of a frame one after the other, and blocks are "
+                "of whole frames; set model.test_cfg.mode='whole'"
             )
+
+    def smooth_outputs(self, model) -> None:
+        for module in model.modules():
+            for name in ("loss_by_feat", "predict_by_feat"):
+                if callable(getattr(module, name, None)):
+                    module.__dict__[name] = SmoothMethod(module, name)
+
+    def loss_mode(self, call: Call) -> dict:
+        samples = _samples(call.args, call.kwargs)
+        if len(call.args) > 2 or not samples or any("gt_sem_seg" not in s for s in samples):
+            raise ValueError(
+                "expected data samples with gt_sem_seg, from which the oracle policy knows the "
+                "loss of a block; put LoadAnnotations into the pipeline, or choose another policy"
+            )
+        return dict(mode="loss")
+
+    def watch_losses(self, model):
+        return watch_losses(model)
+
+    def padded_labels(self, model, call: Call, size):
+        samples, old = _samples(call.args, call.kwargs), tuple(call.image.shape[2:])
+        head = getattr(model, "decode_head", None)
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        return padded_labels(samples, size, old, getattr(head, "ignore_index", 255))
 
     def pad_metas(self, meta: dict, old, size) -> dict:
         name = "img_padding_size" if "img_padding_size" in meta else "padding_size"
