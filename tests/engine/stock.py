@@ -146,7 +146,7 @@ def _with(settings: dict, model: dict, options: dict) -> Config:
     """The config with the one line, if `options` has a ``line``, and other top-level keys."""
     line = options.pop("line", None)
     if line is not None:
-        model = {**model, "host": model["type"], "type": "mmdyn.BlockCopy", **line}
+        model = {**model, "type": "mmdyn.BlockCopy", **line, "host": model["type"]}
     config = Config(dict(model=model, **settings))
     config.merge_from_dict(options)
     return config

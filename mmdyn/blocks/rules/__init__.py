@@ -2,6 +2,7 @@
 
 from mmdyn.blocks.rules import (  # noqa: F401
     convolution,
+    dropout,
     elementwise,
     factories,
     layout,
