@@ -1,7 +1,7 @@
-"""Times a stock network dense and with BlockCopy, on the clock and against the best dense baseline.
+"""Times a stock network dense and on blocks, on the clock and against the best dense baseline.
 
     python tools/benchmark.py CONFIG [--shape 1024 2048] [--active 0.3] [--policy random]
-        [--dtype fp32] [--block-size 128] [--json OUT.json]
+        [--method blockcopy] [--dtype fp32] [--block-size 128] [--json OUT.json]
 
 Baselines: eager channels-last; batch norm folded and weights prepacked; torch.compile with
 freezing. All share threads and allocator. Samples are interleaved; one taken while other processes
@@ -13,6 +13,7 @@ import json
 import resource
 import statistics
 import time
+from dataclasses import replace
 
 import psutil
 import torch
@@ -33,11 +34,20 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="a stock mmdet or mmseg config, a path or mmdet::…")
     parser.add_argument("--shape", type=int, nargs="+", default=[1024, 2048], help="H W or N C H W")
-    parser.add_argument("--active", type=float, nargs="+", default=[0.3], help="shares executed")
+    parser.add_argument(
+        "--active",
+        type=float,
+        nargs="+",
+        default=[0.3],
+        help="shares executed, or at full resolution",
+    )
     parser.add_argument(
         "--block-size", nargs="+", default=["128"], help="side, height width, or auto"
     )
-    parser.add_argument("--policy", default="random", help="name of a policy (default random)")
+    parser.add_argument("--method", choices=["blockcopy", "segblocks"], default="blockcopy")
+    parser.add_argument(
+        "--policy", help="name of a policy (default random, and reinforce for SegBlocks)"
+    )
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=True))
@@ -48,7 +58,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.policy = args.policy or ("random" if args.method == "blockcopy" else "reinforce")
+    return args
 
 
 def block_size(words: list[str]):
@@ -115,20 +127,10 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     dense = baselines(core, frames[0], args.skip)
     size = block_size(args.block_size)
     started = time.perf_counter()
-    config = mmdyn.BlockCopyConfig(
-        budget=active, block_size=size, policy=args.policy, scene_cut=1e9, refresh=None,
-        max_age=10**6,
-    )  # fmt: skip
-    mmdyn.convert_model(core, config, trial=False)
+    mmdyn.convert_model(core, config_of(args, active, size), trial=False)
     conversion_ms = (time.perf_counter() - started) * 1e3
-    with torch.no_grad():
-        check = float(
-            (first_output(core(frames[0])) - first_output(next(iter(dense.values()))(frames[0])))
-            .abs()
-            .max()
-        )
-        first_ms = runtime_of(core).stats["ms"]
-    for state in runtime_of(core).streams.states.values():
+    check, first_ms = all_full(core, next(iter(dense.values())), frames[0])
+    for state in streams_of(core):
         state.controller = FixedCount(active)
     times: dict[str, list[float]] = {name: [] for name in [*dense, "sparse"]}
     policy, shares = [], []
@@ -143,7 +145,8 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
                 times[name].append(clock.sample(lambda c=call, f=frame: c(f)))
             times["sparse"].append(clock.sample(lambda f=frame: core(f)))
             policy.append(runtime_of(core).stats["policy_ms"])
-            shares.append(runtime_of(core).stats["executed_share"])
+            stats = runtime_of(core).stats
+            shares.append(stats.get("arithmetic_share", stats["executed_share"]))
     dense_ms = {name: statistics.median(times[name]) for name in dense}
     sparse_ms, share = statistics.median(times["sparse"]), statistics.mean(shares)
     speedup = min(dense_ms.values()) / sparse_ms
@@ -151,13 +154,42 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     return dict(
         active=share, dense_ms=dense_ms, sparse_ms=sparse_ms, policy_ms=statistics.median(policy),
         speedup=speedup, ideal=1 / share if share else None, frac=speedup * share,
-        first_frame_ms=first_ms, conversion_ms=conversion_ms, state_mb=stats["state_mb"],
+        first_frame_ms=first_ms, conversion_ms=conversion_ms, state_mb=stats.get("state_mb", 0.0),
+        method=args.method, full_share=stats["executed_share"],
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         max_abs_difference_all=check, gmacs=stats["gmacs"], dense_gmacs=stats["dense_gmacs"],
         samples_ms=times, config=args.config, shape=shape, block_size=size, policy=args.policy,
         dtype=args.dtype, device=device, threads=torch.get_num_threads(),
         disturbed_samples=clock.disturbed, torch=torch.__version__,
     )  # fmt: skip
+
+
+def streams_of(core) -> list:
+    """The states of its streams, if its method has any."""
+    streams = getattr(runtime_of(core), "streams", None)
+    return [] if streams is None else list(streams.states.values())
+
+
+def config_of(args: argparse.Namespace, active: float, size):
+    """What the network is converted to."""
+    if args.method == "segblocks":
+        return mmdyn.SegBlocksConfig(budget=active, block_size=size, policy=args.policy)
+    return mmdyn.BlockCopyConfig(
+        budget=active, block_size=size, policy=args.policy, scene_cut=1e9, refresh=None,
+        max_age=10**6,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def all_full(core, dense, frame: torch.Tensor) -> tuple[float, float]:
+    """Largest difference to the dense network with every block at full resolution, and its time."""
+    runtime = runtime_of(core)
+    config = runtime.config
+    if isinstance(config, mmdyn.SegBlocksConfig):
+        runtime.config = replace(config, budget=1.0)
+    got = first_output(core(frame))  # a stream's first frame runs all of its blocks
+    runtime.config = config
+    return float((got - first_output(dense(frame))).abs().max()), runtime.stats["ms"]
 
 
 def first_output(out) -> torch.Tensor:
@@ -168,7 +200,7 @@ def first_output(out) -> torch.Tensor:
 
 def show(rows: list[dict], allocator: bool) -> None:
     names = list(rows[0]["dense_ms"])
-    head = ["executed", *(f"{n} ms" for n in names), "sparse ms", "policy ms", "first ms"]
+    head = ["arithmetic", *(f"{n} ms" for n in names), "sparse ms", "policy ms", "first ms"]
     table = Table(*head, "speed-up", "ideal", "of ideal", "state MB", "RSS MB")
     for row in rows:
         table.add_row(

@@ -1,11 +1,13 @@
-"""Counts multiply-accumulates per module: of the dense network, and executed under BlockCopy.
+"""Counts multiply-accumulates per module: of the dense network, and executed on blocks.
 
     python tools/get_flops.py CONFIG [--shape 512 1024] [--active 0.3]
+    python tools/get_flops.py CONFIG --method segblocks --active 0.4 [--shape 1024 2048]
     python tools/get_flops.py CONFIG --checkpoint FILE --clip FOLDER_OR_VIDEO --budget 0.3
 
-Without --clip the network sees noise, and a random share of the blocks is executed after a first
-full frame. With it the policy decides, on the clip's own frames. Convolutions and linear layers
-are counted, one multiply and one add being one MAC, as mmengine's get_model_complexity_info does.
+Without --clip the network sees noise: a random share of the blocks is executed after a first full
+frame, or under SegBlocks a share at full resolution and the others at half. With it the policy
+decides, on the clip's own frames. Convolutions and linear layers are counted, one multiply and one
+add being one MAC, as mmengine's get_model_complexity_info does.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 import mmdyn
-from mmdyn.conversion import BlockCopyConfig, runtime_of
+from mmdyn.conversion import BlockCopyConfig, SegBlocksConfig, runtime_of
 from mmdyn.conversion.counting import count_macs
 from mmdyn.engine.inference import (
     build_model,
@@ -41,6 +43,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="weights; random ones by default")
     parser.add_argument("--shape", type=int, nargs="+", default=[512, 1024], metavar="SIDE")
     parser.add_argument("--block-size", type=int, default=128, help="side in pixels")
+    parser.add_argument("--method", choices=["blockcopy", "segblocks"], default="blockcopy")
     parser.add_argument("--active", type=float, default=0.3, help="share of the blocks executed")
     parser.add_argument("--clip", help="video file or folder of images")
     parser.add_argument("--frames", type=int, default=30, help="frames of the clip")
@@ -68,6 +71,11 @@ def executed_on_noise(model, args: argparse.Namespace) -> tuple[dict, dict]:
     dense = count_macs(model, size)
     if args.dense:
         return dense, {}
+    if args.method == "segblocks":
+        config = SegBlocksConfig(budget=args.active, block_size=args.block_size)
+        mmdyn.convert_model(model, config, trial=False)
+        executed = count_macs(model, size)
+        return {**dense, **dict.fromkeys(executed.keys() - dense.keys(), 0.0)}, executed
     mmdyn.convert_model(model, config, trial=False)
     runtime = runtime_of(model)
     count_macs(model, size)

@@ -1,0 +1,124 @@
+"""Peak memory of a training step and of a prediction, dense and with SegBlocks.
+
+    python tools/memory.py CONFIG [--shape 512 1024] [--batch 2] [--budgets 0.4 0.2]
+
+CONFIG is a stock segmentor's. Each number comes from a process of its own: what the pass needed
+beyond the model that was already there, weights, gradients and optimizer excluded; on a GPU as
+torch counts it, on a CPU the growth of the process' resident memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from benchmark_models import load_model
+from mmengine.structures import PixelData
+from rich.console import Console
+from rich.table import Table
+
+import mmdyn
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="a stock mmseg config, a path or mmseg::…")
+    parser.add_argument("--shape", type=int, nargs=2, default=[512, 1024], metavar=("H", "W"))
+    parser.add_argument("--batch", type=int, default=2, help="images of a training step")
+    parser.add_argument("--block-size", type=int, default=128)
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.4, 0.2])
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # what a child process measures
+    return parser.parse_args()
+
+
+def samples(size: tuple[int, int], count: int, classes: int) -> list:
+    """Labelled samples of noise."""
+    from mmseg.structures import SegDataSample
+
+    from mmdyn.conversion.hosts.openmmlab import example_metas
+
+    made = []
+    for _ in range(count):
+        sample = SegDataSample(metainfo=example_metas(size))
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, classes, (1, *size)))
+        made.append(sample)
+    return made
+
+
+def measure(args: argparse.Namespace, budget: float | None, training: bool) -> float:
+    """MiB of one pass, the second: the first one fills caches."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    model = load_model(args.config).to(device, memory_format=torch.channels_last).train(training)
+    if budget is not None:
+        config = mmdyn.SegBlocksConfig(budget=budget, block_size=args.block_size)
+        mmdyn.convert_model(model, config, trial=False)
+    size, count = (args.shape[0], args.shape[1]), args.batch if training else 1
+    image = torch.randn(count, 3, *size, device=device)
+    image = image.contiguous(memory_format=torch.channels_last)
+    labelled = [s.to(device) for s in samples(size, count, model.decode_head.num_classes)]
+
+    def step() -> None:
+        if not training:
+            with torch.no_grad():
+                model(image, labelled, mode="predict")
+            return
+        losses = model(image, labelled, mode="loss")
+        sum(v for k, v in losses.items() if "loss" in k).backward()
+
+    step()
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
+    step()
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def child(args: argparse.Namespace, budget: float | None, training: bool) -> float:
+    """The same in a process of its own."""
+    what = json.dumps([budget, training])
+    run = subprocess.run(
+        [sys.executable, *sys.argv, "--one", what], capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        raise SystemExit(f"tools/memory.py: a measuring process failed:\n{run.stderr[-2000:]}")
+    return float(run.stdout.split()[-1])
+
+
+def main() -> None:
+    args = parse_args()
+    if args.one:
+        print(measure(args, *json.loads(args.one)))
+        return
+    table = Table("full resolution", "training MiB", "of dense", "prediction MiB", "of dense")
+    rows: list[dict] = []
+    for budget in [None, *args.budgets]:
+        row = dict(budget=budget, train=child(args, budget, True), test=child(args, budget, False))
+        rows.append(row)
+        table.add_row(
+            "dense" if budget is None else f"{budget:.0%}",
+            f"{row['train']:.0f}", f"{row['train'] / rows[0]['train']:.2f}",
+            f"{row['test']:.0f}", f"{row['test'] / rows[0]['test']:.2f}",
+        )  # fmt: skip
+    Console(width=100).print(table)
+    print(f"{args.config}, {args.shape}, {args.batch} images a step, torch {torch.__version__}")
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
