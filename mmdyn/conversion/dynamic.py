@@ -18,9 +18,6 @@ class Runtime(Protocol):
     def reset(self, stream=None) -> None:
         """Forgets a stream or all; does nothing for a method without memory."""
 
-    def forget_trial(self) -> None:
-        """Forgets what a trial left."""
-
     def undo(self, model: nn.Module) -> None:
         """Takes everything off the model's modules that the conversion put there."""
 
