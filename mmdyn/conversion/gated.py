@@ -106,7 +106,14 @@ class GatedBlock:
             )
         return self._applied(block, forward, x, mask)
 
+    def watch(self, block: nn.Module) -> None:
+        """Puts the hook on the branch's end; again, where somebody put another module there."""
+        hooks = block.get_submodule(self.branch.end)._forward_hooks.values()
+        if not any(isinstance(hook, MaskBranch) and hook.state is self for hook in hooks):
+            block.get_submodule(self.branch.end).register_forward_hook(MaskBranch(self))
+
     def _applied(self, block: nn.Module, forward, x: Tensor, mask: Tensor) -> Tensor:
+        self.watch(block)
         inner = block.__dict__.get("with_cp")  # ours is the only checkpoint
         self.mask, self.applied = mask, False
         try:
@@ -119,8 +126,8 @@ class GatedBlock:
                 block.with_cp = inner
         if not self.applied:
             raise RuntimeError(
-                f"{self.path}: {self.branch.end} did not run or was replaced after the conversion, "
-                "so the gate's mask was lost; convert the model after such changes (fuse_conv_bn)"
+                f"{self.path}: {self.branch.end} did not run, so the gate's mask was lost; convert "
+                "the model after its forward was changed, or leave the block out with skip"
             )
         return out
 
@@ -231,7 +238,7 @@ def gate_block(block: nn.Module, path: str, branch: Branch, gate: Gate, owner) -
     """Gives a block its gate and takes over its forward."""
     state = GatedBlock(path, branch, owner)
     block.add_module(GATE, gate)
-    block.get_submodule(branch.end).register_forward_hook(MaskBranch(state))
+    state.watch(block)
     make_dynamic(block, GatedMixin, state)
 
 

@@ -174,3 +174,19 @@ def test_a_part_of_a_converted_network_is_not_converted_again():
     net = gated()
     with pytest.raises(ValueError, match="restore_model"):
         convert_model(net.layer1, DynConvConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "blocks", "macs"),
+    [("CIFARResNet", 32, 15, 68_419_584), ("MobileHourglass", 256, 57, 6_157_430_784)],
+)
+def test_the_gated_arithmetic_is_that_of_the_published_networks(name, size, blocks, macs):
+    """ResNet-32 and the four-stack hourglass of width 96: what DynConv calls conditional."""
+    from mmdyn.registry import MODELS
+
+    kinds = {"CIFARResNet": dict(depth=32), "MobileHourglass": dict(num_joints=16, width=96)}
+    net = MODELS.build(dict(type=f"mmdyn.{name}", **kinds[name])).eval()
+    report = convert_model(net, DynConvConfig(budget=0.5, execution="dense"))
+    assert report.modules == blocks and not report.dense
+    run(net, torch.randn(1, 3, size, size))
+    assert runtime_of(net).totals[2] == macs

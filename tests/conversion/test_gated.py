@@ -6,6 +6,7 @@ from torch import nn
 
 from mmdyn.conversion import gated as module
 from mmdyn.conversion import runtime_of
+from mmdyn.gating.branch import folded
 from tests.conversion.gated_networks import executing, gated, images, network
 
 
@@ -99,9 +100,27 @@ def test_checkpointed_blocks_train_alike():
 
 def test_a_lost_mask_is_an_error_and_not_a_dense_block():
     net = gated().train()
-    net.layer1[0].bn2 = nn.Identity()
-    with pytest.raises(RuntimeError, match="layer1.0.*fuse_conv_bn"):
-        net(images())
+    with pytest.raises(RuntimeError, match="layer1.0: bn2 did not run"):
+        runtime_of(net.layer1[0]).masked(net.layer1[0], lambda x: x, torch.randn(1, 8, 6, 6))
+
+
+@pytest.mark.parametrize("kind", [nn.SyncBatchNorm.convert_sync_batchnorm, None])
+def test_norms_may_be_replaced_afterwards(kind):
+    net = gated()
+    if kind is None:  # as a fusion of convolutions and norms does
+        for name in ("layer1.0", "layer2.1"):
+            block, state = net.get_submodule(name), runtime_of(net.get_submodule(name))
+            for step in state.branch.steps:
+                weight, bias = folded(block, step)
+                conv = block.get_submodule(step.conv)
+                conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+                block._modules[step.norm] = nn.Identity()
+    else:
+        kind(net)
+    wanted = run(gated())
+    assert torch.allclose(run(net), wanted, atol=1e-5)
+    with torch.enable_grad():  # the stock forward, masked
+        assert torch.allclose(net(images()).detach(), wanted, atol=1e-5)
 
 
 def test_changed_weights_are_seen():
