@@ -3,6 +3,6 @@
 from mmdyn.models import classification, pose
 from mmdyn.optional import import_available
 
-import_available(__name__, mmseg=(), mmdet=("csp", "mgan"))
+import_available(__name__, mmseg=("swiftnet",), mmdet=("csp", "mgan"))
 
 __all__ = ["classification", "pose"]
