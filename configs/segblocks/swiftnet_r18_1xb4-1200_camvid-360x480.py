@@ -11,6 +11,7 @@ _base_ = [
     "../_base_/schedules/swiftnet.py",
 ]
 
+default_scope = "mmseg"
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),

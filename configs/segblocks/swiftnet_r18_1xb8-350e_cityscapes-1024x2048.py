@@ -40,3 +40,4 @@ train_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(pipeline=train_pipeline),
 )
+log_processor = dict(by_epoch=True)

@@ -3,7 +3,6 @@
 Mean and deviation are Cityscapes' own, in RGB, as SwiftNet was published with.
 """
 
-default_scope = "mmseg"
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(

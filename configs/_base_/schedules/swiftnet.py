@@ -27,4 +27,3 @@ default_hooks = dict(
     memory_format=dict(type="mmdyn.ChannelsLastHook"),
     visualization=dict(type="SegVisualizationHook"),
 )
-log_processor = dict(by_epoch=True)
