@@ -61,6 +61,9 @@ class BlockCopyConfig(_BlocksConfig):
         strict: Raise where the network calls a function that has no block rule.
         replay: Repeat the recorded operators of a module instead of running its Python, once it
             has run alike for a few frames.
+        motion: What copied blocks show moves along with the picture, so that it stays in its place
+            where the camera moves. None: for segmentors, whose output is a map; True moves every
+            dense map that is kept, features too.
     """
 
     policy: str | dict = "reinforce"
@@ -72,6 +75,7 @@ class BlockCopyConfig(_BlocksConfig):
     clip_id: str | Callable = "auto"
     strict: bool = False
     replay: bool = True
+    motion: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,6 +21,7 @@ from mmdyn.conversion.tracking import detach
 from mmdyn.policies import BudgetController, Observation, Policy, select_cells
 from mmdyn.video import FeatureMemory, StreamState, StreamTable
 from mmdyn.video.clip_id import build_clip_id
+from mmdyn.video.motion import Motion, estimate_motion, grey_picture
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ class BlockCopyRuntime:
             raise
 
     def _run(self, started, forward, call: Call, image, thumbnail, states, block) -> Any:
-        obs = self._observe(image, thumbnail, states, block)
+        motion = self._motion(image, states)
+        obs = self._observe(image, thumbnail, states, block, motion)
         first = [state.frames == 0 for state in states]
         if self.policy.needs_oracle:
             outputs = self._execute(forward, call, image, self._full(obs, block, None))[0]
@@ -102,7 +104,7 @@ class BlockCopyRuntime:
         decided = time.perf_counter()
         slots = [state.slot for state in states]
         grid = BlockGrid(executed.to(torch.uint8), block, slots)
-        outputs, frame = self._guarded(forward, call, image, grid)
+        outputs, frame = self._guarded(forward, call, image, grid, motion)
         ran = time.perf_counter()
         executed = frame.grid.levels != Level.COPIED
         self._remember(call, outputs, obs, states, executed)
@@ -128,7 +130,27 @@ class BlockCopyRuntime:
             state.frame = number
         return states
 
-    def _observe(self, image, thumbnail, states, block) -> Observation:
+    def _motion(self, image: Tensor, states: list[StreamState]) -> dict[int, Motion]:
+        """By slot, the motion since the frame before; what the stream remembers moves along."""
+        found: dict[int, Motion] = {}
+        wanted = self.config.motion
+        wanted = self.host.outputs_maps if wanted is None else wanted
+        if not wanted or self.policy.fixed_share is not None:
+            return found
+        size = (image.shape[2], image.shape[3])
+        for state, one in zip(states, image):
+            now = grey_picture(one)
+            if state.frames and state.picture is not None:
+                rest = None if state.motion is None else state.motion.rest
+                motion = found[state.slot] = estimate_motion(now, state.picture, size, rest)
+                state.motion = motion
+                state.thumbnail = motion.moved(state.thumbnail)
+                if state.task is not None:
+                    state.task = state.task.moved(motion.moved)
+            state.picture = now
+        return found
+
+    def _observe(self, image, thumbnail, states, block, motion) -> Observation:
         size = (image.shape[2] // block[0], image.shape[3] // block[1])
         device = image.device
         for state in states:
@@ -193,9 +215,9 @@ class BlockCopyRuntime:
             slots=slots,
         )
 
-    def _guarded(self, forward, call: Call, image: Tensor, grid: BlockGrid):
+    def _guarded(self, forward, call: Call, image: Tensor, grid: BlockGrid, motion):
         """Executes the grid; a frame whose memory does not hold runs all cells instead."""
-        self.memory.begin(grid)
+        self.memory.begin(grid, motion)
         try:
             return self._execute(forward, call, image, grid, self.memory)
         except StaleMemoryError as error:

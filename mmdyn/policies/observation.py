@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -55,6 +56,10 @@ class TaskOutput:
             value = getattr(self, name)
             if value is not None and len(value) != count:
                 raise ValueError(f"{name} must have {count} entries like boxes, got {len(value)}.")
+
+    def moved(self, by: Callable[[Tensor], Tensor]) -> TaskOutput:
+        """The same output moved along with the picture: `by` moves a map (C, h, w)."""
+        return self if self.logits is None else replace(self, logits=by(self.logits))
 
 
 @dataclass

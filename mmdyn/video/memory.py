@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from mmdyn.blocks.frame import StaleMemoryError
-from mmdyn.blocks.grid import BlockGrid
+from mmdyn.blocks.grid import BlockGrid, Level
+from mmdyn.video.motion import Motion
 
 
 @dataclass
@@ -30,6 +31,7 @@ class FeatureMemory:
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._clock: dict[int, int] = {}
+        self._motion: dict[int, Motion] = {}
 
     def __deepcopy__(self, memo) -> FeatureMemory:
         return FeatureMemory()
@@ -42,8 +44,14 @@ class FeatureMemory:
         """Bytes held for all slots."""
         return sum(e.data.numel() * e.data.element_size() for e in self._entries.values())
 
-    def begin(self, grid: BlockGrid) -> None:
-        """Starts a frame of the grid's slots."""
+    def begin(self, grid: BlockGrid, motion: dict[int, Motion] | None = None) -> None:
+        """Starts a frame of the grid's slots.
+
+        Args:
+            grid: The frame's decision.
+            motion: By slot; the copied cells of dense composites move along.
+        """
+        self._motion = motion or {}
         for slot in grid.slots:
             self._clock[slot] = self._clock.get(slot, 0) + 1
 
@@ -87,7 +95,15 @@ class FeatureMemory:
             data[: entry.data.shape[0]] = entry.data
             entry.data = data
         self._touch(key, entry, grid)
+        self._move(entry, grid)
         return entry.data
+
+    def _move(self, entry: _Entry, grid: BlockGrid) -> None:
+        if not self._motion or not entry.data.is_floating_point():
+            return
+        for i, slot in enumerate(grid.slots):
+            if slot in self._motion and not grid.complete[i]:
+                self._motion[slot].move(entry.data[slot], grid.levels[i] == Level.COPIED)
 
     def peek(self, key: str) -> Tensor | None:
         """See ``mmdyn.blocks.frame.Memory``."""

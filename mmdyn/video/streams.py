@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mmdyn.video.motion import Motion
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,6 +26,8 @@ class StreamState:
         age: (GH, GW) int64, frames since each cell ran.
         last_grid: (GH, GW) bool, cells of the last frame.
         thumbnail: (3, h, w) small image of the pixels last executed.
+        picture: (h, w) the last frame, small and grey, for the motion since.
+        motion: Between the last two frames.
         since_full: Frames since all cells ran.
         task: The last output, for the policy.
         controller: Keeps the budget.
@@ -35,6 +39,8 @@ class StreamState:
     age: Tensor | None = None
     last_grid: Tensor | None = None
     thumbnail: Tensor | None = None
+    picture: Tensor | None = None
+    motion: Motion | None = None
     since_full: int = 0
     task: Any = None
     controller: Any = None
@@ -47,7 +53,7 @@ class StreamState:
     def reset(self) -> None:
         """Forgets the clip: the next frame runs all cells."""
         self.restart()
-        self.frame = self.age = self.last_grid = None
+        self.frame = self.age = self.last_grid = self.picture = self.motion = None
         if self.controller is not None:
             self.controller.reset()
 

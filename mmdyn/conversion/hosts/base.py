@@ -43,7 +43,13 @@ class Call:
 
 
 class Host:
-    """Any network that takes an image batch (N, C, H, W) as its first 4-D argument."""
+    """Any network that takes an image batch (N, C, H, W) as its first 4-D argument.
+
+    Attributes:
+        outputs_maps: The output is a map of the picture: it can be moved along with it.
+    """
+
+    outputs_maps = False
 
     def runs_dense(self, model, args: tuple, kwargs: dict) -> bool:
         """Whether this call is not a frame of a video: training."""

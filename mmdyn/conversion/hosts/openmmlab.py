@@ -182,6 +182,8 @@ class SmoothMethod(DenseMethod):
 class SegmentorHost(_OpenMMLabHost):
     """mmseg: logits in the data samples; metainfo ``pad_shape`` and ``padding_size``."""
 
+    outputs_maps = True
+
     def example(self, model, block) -> tuple[tuple, dict]:
         from mmseg.structures import SegDataSample
 

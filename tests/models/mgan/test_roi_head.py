@@ -121,31 +121,21 @@ def miss_rate_on(model, seeds) -> float:
     return miss_rates(images, {"All": SUBSETS["All"]})["All"].value
 
 
-@pytest.fixture
-def one_thread():
-    """Small layers gain nothing from a second thread, and wait for it on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def test_it_learns_a_handful_of_images_by_heart(one_thread):
+def test_it_learns_a_handful_of_images_by_heart():
+    torch.manual_seed(0)
     model = small_mgan()
     model.init_weights()
-    seeds, steps = range(4), 60
+    seeds = range(4)
     before = miss_rate_on(model, seeds)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for step in range(steps):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for step in range(120):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (1 - step / steps)
+            group["lr"] = 2e-3 * (1 - step / 120)
         losses = losses_of(model, *(sample_of(seed) for seed in seeds))
         optimizer.zero_grad()
         total(losses).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
-        if step == 0:
-            blind = losses["loss_attention"].detach()
     assert before > 0.5
     assert miss_rate_on(model, seeds) < 0.02
-    assert losses["loss_attention"] < 0.6 * blind
+    assert losses["loss_attention"] < 0.5 * 0.25

@@ -1,0 +1,160 @@
+"""Motion between two frames of a stream, and remembered maps that follow it.
+
+A copied block shows what was there when it last ran. Where the camera moves, that is the wrong
+place by a few pixels in every frame; moved along with the picture it stays right. Motion is
+believed only where it explains the picture better than none does, so that a still camera changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHORT_SIDE = 176  # pixels of the picture that motion is looked for in, at least
+_SMALLEST = 32  # pixels of a side below which none is looked for
+_SPREAD = 40.0  # grey levels of a standard deviation
+_MARGIN = 0.25  # grey levels by which motion must explain the picture better
+_SHARE = 0.1  # of what is unexplained without it that motion must explain
+_WINDOW = 9  # pixels over which that is averaged
+
+
+@dataclass
+class Motion:
+    """How one frame moved against the one before.
+
+    Attributes:
+        flow: (2, h, w) float32, whole image pixels: x and y displacement to where each place of
+            the picture was before.
+        rest: (2, h, w) what was left out of it, to be added to the motion of the next frame.
+        size: (H, W) of the image that the picture covers.
+    """
+
+    flow: Tensor
+    rest: Tensor
+    size: tuple[int, int]
+
+    def at(self, size: tuple[int, int]) -> Tensor:
+        """The flow for a map of this size, in the map's pixels; whole ones if it is the image's."""
+        mode = "nearest" if size == self.size else "bilinear"
+        flow = self.flow
+        if tuple(flow.shape[1:]) != size:
+            flow = F.interpolate(flow[None], size, mode=mode)[0]
+        if size == self.size:
+            return flow
+        scale = flow.new_tensor([size[1] / self.size[1], size[0] / self.size[0]])
+        return flow * scale[:, None, None]
+
+    def moved(self, values: Tensor) -> Tensor:
+        """A map (C, h, w) of the frame before, moved along; itself where nothing moved."""
+        if not bool(self.flow.any()):
+            return values
+        return _warp(values.float(), self.at((values.shape[1], values.shape[2]))).to(values.dtype)
+
+    def move(self, values: Tensor, cells: Tensor) -> None:
+        """Moves the copied cells of a remembered map along, in place.
+
+        Args:
+            values: (C, h, w), channels-last.
+            cells: (GH, GW) bool, the copied ones.
+        """
+        channels, height, width = values.shape
+        flow = self.at((height, width))
+        copied = F.interpolate(cells[None, None].float(), (height, width), mode="nearest")[0, 0]
+        places = (copied * flow.abs().amax(0)).flatten().nonzero().flatten()
+        if not places.numel():
+            return
+        rows = values.permute(1, 2, 0).view(height * width, channels)
+        dx, dy = flow.flatten(1).index_select(1, places)
+        x = (places.remainder(width) + dx).clamp_(0, width - 1)
+        y = (places.div(width, rounding_mode="floor") + dy).clamp_(0, height - 1)
+        if (height, width) == self.size:
+            rows.index_copy_(0, places, rows.index_select(0, (y * width + x).long()))
+        else:
+            rows.index_copy_(0, places, _sampled(rows, x, y, (height, width)))
+
+
+def grey_picture(image: Tensor) -> Tensor:
+    """(h, w) float32: a frame (C, H, W) made small and grey, for its motion."""
+    grey = image.float().mean(0, keepdim=True)
+    factor = _factor(image.shape[1], image.shape[2])
+    return F.avg_pool2d(grey[None], factor)[0, 0] if factor > 1 else grey[0]
+
+
+def _factor(height: int, width: int) -> int:
+    factor = 1
+    while min(height, width) // (2 * factor) >= _SHORT_SIDE and factor < 8:
+        factor *= 2
+    return factor
+
+
+def estimate_motion(
+    now: Tensor, before: Tensor, size: tuple[int, int], rest: Tensor | None = None
+) -> Motion:
+    """The motion between two frames, by dense inverse search (Kroeger et al., ECCV 2016).
+
+    Args:
+        now, before: (h, w) of ``grey_picture``.
+        size: (H, W) of the images.
+        rest: What the motion before left out, see `Motion`.
+    """
+    if min(now.shape) < _SMALLEST:
+        still = now.new_zeros(2, *now.shape)
+        return Motion(still, still, size)
+    mean, contrast = before.mean(), before.std().clamp(min=1e-6)
+    now, before = (
+        ((x - mean) * (_SPREAD / contrast) + 128.0).clamp_(0.0, 255.0) for x in (now, before)
+    )
+    pair = [x.to("cpu", torch.uint8).numpy() for x in (now, before)]
+    flow = torch.from_numpy(np.ascontiguousarray(_search().calc(*pair, None))).permute(2, 0, 1)
+    flow = flow.to(now.device)
+    explains = _explains(now, before, flow)
+    flow = flow * (size[1] / flow.shape[2])  # in image pixels
+    flow = torch.where(explains, flow if rest is None else flow + rest, 0.0)
+    whole = flow.round()
+    return Motion(whole, flow - whole, size)
+
+
+def _explains(now: Tensor, before: Tensor, flow: Tensor) -> Tensor:
+    """(h, w) bool: where moving the picture before explains this one better than leaving it."""
+    left = torch.stack([(now - before).abs(), (now - _warp(before[None], flow)[0]).abs()])
+    still, moved = F.avg_pool2d(left, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
+    return still - moved > torch.clamp(_SHARE * still, min=_MARGIN)
+
+
+def _search() -> cv2.DISOpticalFlow:
+    """Finer than the 'fast' preset and with fewer refinements, which cost more than they find."""
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search.setFinestScale(1)
+    search.setGradientDescentIterations(12)
+    search.setVariationalRefinementIterations(2)
+    return search
+
+
+def _warp(values: Tensor, flow: Tensor) -> Tensor:
+    """Bilinear samples of `values` (C, h, w) at ``x + flow`` (2, h, w), clamped to the border."""
+    height, width = values.shape[1:]
+    ys = torch.arange(height, device=flow.device)[:, None] + flow[1]
+    xs = torch.arange(width, device=flow.device)[None, :] + flow[0]
+    xs = 2.0 * xs / max(width - 1, 1) - 1.0
+    ys = 2.0 * ys / max(height - 1, 1) - 1.0
+    where = torch.stack([xs, ys], -1)[None]
+    return F.grid_sample(values[None], where, padding_mode="border", align_corners=True)[0]
+
+
+def _sampled(rows: Tensor, x: Tensor, y: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear samples (n, C) of a map's pixels (h * w, C) at positions inside it."""
+    height, width = size
+    left, top = x.floor(), y.floor()
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    first = (top * width + left).long()
+    right = (left < width - 1).long()
+    below = (top < height - 1).long() * width
+    upper = torch.lerp(rows[first].float(), rows[first + right].float(), fx)
+    lower = torch.lerp(rows[first + below].float(), rows[first + below + right].float(), fx)
+    return torch.lerp(upper, lower, fy).to(rows.dtype)
