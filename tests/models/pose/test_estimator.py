@@ -6,6 +6,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement, InstanceData
 
+from mmdyn.conversion import runtime_of
 from mmdyn.models.pose import KeypointMSELoss
 from mmdyn.models.pose.heads import close_peaks
 
@@ -116,3 +117,46 @@ def test_heads_with_layers_and_wrong_maps_are_refused():
         build(test_cfg=dict(shift_heatmap=True))
     with pytest.raises(ValueError, match="mode"):
         model(torch.zeros(1, 3, 64, 64), mode="train")
+
+
+def gated(**options):
+    init_default_scope("mmdyn")
+    torch.manual_seed(0)
+    config = {**CONFIG, "type": "mmdyn.DynConv", "host": "TopdownPoseEstimator", **options}
+    return MODELS.build(config).eval()
+
+
+def test_the_one_line_gates_it_and_budget_one_is_the_stock_network():
+    torch.manual_seed(0)
+    stock, model = build(), gated(budget=1.0)
+    model.load_state_dict(stock.state_dict(), strict=False)
+    x = torch.randn(2, 3, 64, 64)
+    for wanted, found in zip(stock(x), model(x)):
+        assert torch.allclose(wanted, found, atol=1e-5)
+    assert stock.state_dict().keys() < model.state_dict().keys()
+
+
+def test_gated_training_has_a_sparsity_loss_that_reaches_the_gates():
+    model = gated(budget=0.25, weight=0.01).train()
+    losses = model(torch.randn(1, 3, 64, 64), [sample()], mode="loss")
+    assert {"loss_kpt", "loss_sparsity"} <= losses.keys()
+    sum(v for k, v in losses.items() if k.startswith("loss")).backward()
+    gates = [p for k, p in model.named_parameters() if "gate" in k]
+    assert gates and all(p.grad is not None for p in gates)
+
+
+def test_sparse_and_masked_predictions_agree():
+    x, outputs = torch.randn(1, 3, 64, 64), []
+    for execution in ("sparse", "dense"):
+        model = gated(budget=0.25, execution=execution, open_init=0.5)
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "gate" in name and parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.5)
+        runtime = runtime_of(model)
+        runtime.keep_masks = True
+        outputs.append(model(x))
+        shares = [float(mask.float().mean()) for mask in runtime.masks.values()]
+        assert shares and any(0 < share < 1 for share in shares)
+    for sparse, masked in zip(*outputs):
+        assert torch.allclose(sparse, masked, atol=1e-4)

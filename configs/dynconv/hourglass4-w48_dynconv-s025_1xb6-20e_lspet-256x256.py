@@ -1,0 +1,14 @@
+"""Gates in the trained network of hourglass4-w48_1xb6-100e_lspet-256x256.py, tuned 20 epochs more.
+
+Give its checkpoint by ``--cfg-options load_from=FILE``.
+"""
+
+_base_ = ["./hourglass4-w48_1xb6-100e_lspet-256x256.py"]
+model = dict(
+    type="mmdyn.DynConv",
+    host="TopdownPoseEstimator",
+    budget=0.25,
+    weight=0.01,
+)
+param_scheduler = dict(_delete_=True, type="MultiStepLR", by_epoch=True, milestones=[16], gamma=0.1)
+train_cfg = dict(max_epochs=20)
