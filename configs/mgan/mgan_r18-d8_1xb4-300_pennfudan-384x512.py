@@ -42,7 +42,6 @@ model = dict(
 
 iters = 300
 optim_wrapper = dict(
-    type="mmdyn.AutocastOptimWrapper",
     optimizer=dict(type="AdamW", lr=4e-4, weight_decay=1e-2),
     paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=0.3)}),
     clip_grad=dict(max_norm=5.0),
