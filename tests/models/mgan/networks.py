@@ -17,8 +17,6 @@ def small_mgan(channels: int = 8, **roi_head) -> torch.nn.Module:
     import mmdet.models  # noqa: F401
 
     init_default_scope("mmdet")
-    sampler = dict(type="RandomSampler", neg_pos_ub=-1)
-    assigner = dict(type="MaxIoUAssigner", ignore_iof_thr=0.5)
     return MODELS.build(
         ConfigDict(
             type="FasterRCNN",
@@ -53,42 +51,43 @@ def small_mgan(channels: int = 8, **roi_head) -> torch.nn.Module:
                 ),
                 **roi_head,
             ),
-            train_cfg=dict(
-                rpn=dict(
-                    assigner=dict(
-                        **assigner, pos_iou_thr=0.6, neg_iou_thr=0.3, min_pos_iou=0.3
-                    ),
-                    sampler=dict(
-                        **sampler, num=64, pos_fraction=0.5, add_gt_as_proposals=False
-                    ),
-                    allowed_border=-1, pos_weight=-1, debug=False,
-                ),
-                rpn_proposal=dict(
-                    nms_pre=200, max_per_img=50, min_bbox_size=0,
-                    nms=dict(type="nms", iou_threshold=0.7),
-                ),
-                rcnn=dict(
-                    assigner=dict(
-                        **assigner, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5,
-                        match_low_quality=False,
-                    ),
-                    sampler=dict(
-                        **sampler, num=32, pos_fraction=0.5, add_gt_as_proposals=True
-                    ),
-                    pos_weight=-1, debug=False,
-                ),
-            ),
-            test_cfg=dict(
-                rpn=dict(
-                    nms_pre=200, max_per_img=50, min_bbox_size=0,
-                    nms=dict(type="nms", iou_threshold=0.7),
-                ),
-                rcnn=dict(
-                    score_thr=0.05, max_per_img=20, nms=dict(type="nms", iou_threshold=0.5)
-                ),
-            ),
+            train_cfg=training(), test_cfg=testing(),
         )
     )  # fmt: skip
+
+
+PROPOSALS = dict(
+    nms_pre=200, max_per_img=50, min_bbox_size=0, nms=dict(type="nms", iou_threshold=0.7)
+)
+
+
+def training() -> dict:
+    """Whom proposals are assigned to, and how many of them are looked at."""
+    sampler = dict(type="RandomSampler", neg_pos_ub=-1, pos_fraction=0.5)
+    assigner = dict(type="MaxIoUAssigner", ignore_iof_thr=0.5)
+    rest = dict(pos_weight=-1, debug=False)
+    return dict(
+        rpn=dict(
+            assigner=dict(**assigner, pos_iou_thr=0.6, neg_iou_thr=0.3, min_pos_iou=0.3),
+            sampler=dict(**sampler, num=64, add_gt_as_proposals=False),
+            allowed_border=-1, **rest,
+        ),
+        rpn_proposal=PROPOSALS,
+        rcnn=dict(
+            assigner=dict(
+                **assigner, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5,
+                match_low_quality=False,
+            ),
+            sampler=dict(**sampler, num=32, add_gt_as_proposals=True),
+            **rest,
+        ),
+    )  # fmt: skip
+
+
+def testing() -> dict:
+    """How many detections are kept."""
+    nms = dict(type="nms", iou_threshold=0.5)
+    return dict(rpn=PROPOSALS, rcnn=dict(score_thr=0.05, max_per_img=20, nms=nms))
 
 
 def street(seed: int, people: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
