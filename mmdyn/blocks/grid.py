@@ -34,9 +34,17 @@ class BlockGrid:
         levels: (N, GH, GW) integer tensor of `Level`.
         block_size: Image pixels of a block, height and width.
         slots: Memory slot of each image's stream; by default 0 to N - 1.
+        halves: The grids of this stream may have half-resolution cells, though this one need not:
+            the memory's layout depends on it. By default whether this one has.
     """
 
-    def __init__(self, levels: Tensor, block_size: Pair, slots: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        levels: Tensor,
+        block_size: Pair,
+        slots: list[int] | None = None,
+        halves: bool | None = None,
+    ) -> None:
         if levels.dim() != 3 or levels.is_floating_point():
             raise ValueError(
                 f"levels must be an integer tensor (N, GH, GW), got {levels.dtype} "
@@ -53,7 +61,7 @@ class BlockGrid:
         self.members = {
             level: (flat == level).nonzero().flatten() for level in EXECUTED
         }  # (n,) cells of the whole batch
-        self.has_halves = self.members[Level.HALF].numel() > 0
+        self.has_halves = bool(halves) or self.members[Level.HALF].numel() > 0
         done = (self.levels != Level.COPIED).flatten(1).all(1)
         known = (self.levels <= max(Level)).all()
         *complete, known = torch.cat([done, known[None]]).tolist()
@@ -67,11 +75,11 @@ class BlockGrid:
 
     @classmethod
     def filled(cls, level: Level, num_images: int, size: Pair, block_size: Pair, **kwargs):
-        """A grid whose cells all have one level; keywords are ``device`` and ``slots``."""
+        """A grid whose cells all have one level; keywords: ``device``, ``slots``, ``halves``."""
         levels = torch.full(
             (num_images, *size), level, dtype=torch.uint8, device=kwargs.get("device")
         )
-        return cls(levels, block_size, kwargs.get("slots"))
+        return cls(levels, block_size, kwargs.get("slots"), kwargs.get("halves"))
 
     @property
     def image_size(self) -> Pair:

@@ -51,6 +51,8 @@ class BlockCopyConfig(_BlocksConfig):
         policy: Name in the registry POLICIES ('reinforce', 'frame_difference', 'random', 'all',
             'none', 'oracle'), or a dict with ``type`` and arguments.
         learning: The policy learns while it runs; False for deterministic evaluation.
+        half_budget: Share of the blocks executed at half resolution in each frame after the first,
+            beside those of `budget`, the next best by score; the others are copied.
         max_age: Frames after which a copied block is executed again.
         scene_cut: Change of the whole image, in units of its contrast, that starts a new clip.
         refresh: Change of the blocks left to copy, in the same unit, that runs the whole frame, at
@@ -68,6 +70,7 @@ class BlockCopyConfig(_BlocksConfig):
 
     policy: str | dict = "reinforce"
     learning: bool = True
+    half_budget: float = 0.0
     max_age: int = 32
     scene_cut: float = 0.75
     refresh: float | None = 0.5
@@ -79,6 +82,10 @@ class BlockCopyConfig(_BlocksConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0.0 <= self.half_budget <= 1.0:
+            raise ValueError(f"half_budget must be a share from 0 to 1, got {self.half_budget}")
+        if self.half_budget and self.block_size != "auto" and any(s % 2 for s in self.sides):
+            raise ValueError(f"block_size must be even to have a half, got {self.block_size}")
         if self.max_age < 1 or self.max_streams < 1:
             raise ValueError(
                 "max_age and max_streams must be at least 1, "

@@ -100,14 +100,14 @@ class BlockCopyRuntime:
         if self.policy.needs_oracle:
             outputs = self._execute(forward, call, image, self._full(obs, block, None))[0]
             obs.oracle = self.host.tasks(call, outputs, tuple(image.shape[2:]))
-        executed = self._decide(obs, states)
+        levels = self._decide(obs, states).to(torch.uint8)
         decided = time.perf_counter()
         slots = [state.slot for state in states]
-        grid = BlockGrid(executed.to(torch.uint8), block, slots)
+        grid = BlockGrid(levels, block, slots, self.config.half_budget > 0)
         outputs, frame = self._guarded(forward, call, image, grid, motion)
         ran = time.perf_counter()
         executed = frame.grid.levels != Level.COPIED
-        self._remember(call, outputs, obs, states, executed)
+        self._remember(call, outputs, obs, states, frame.grid.levels)
         self.last_observation = obs
         self._note(frame, executed, first, started, decided, ran)
         self.host.attach(outputs, self.stats)
@@ -175,7 +175,7 @@ class BlockCopyRuntime:
         )  # fmt: skip
 
     def _decide(self, obs: Observation, states: list[StreamState]) -> Tensor:
-        """(N, GH, GW) bool: the cells to run."""
+        """(N, GH, GW): the cells to run, as bool or as levels where some run at half resolution."""
         total = obs.grid_size[0] * obs.grid_size[1]
         first = torch.tensor([s.frames == 0 for s in states], device=obs.image.device)
         fixed = self.policy.fixed_share
@@ -187,7 +187,8 @@ class BlockCopyRuntime:
         old = obs.age >= self._age_limits(total, obs.grid_size, obs.image.device)
         forced = old.flatten(1).sum(1).tolist()
         counts = [s.controller.cells(total, n) for s, n in zip(states, forced)]
-        chosen = select_cells(self.policy.scores(obs), counts, old) | first[:, None, None]
+        scores = self.policy.scores(obs)
+        chosen = select_cells(scores, counts, old) | first[:, None, None]
         if self.config.refresh is not None:
             left = torch.where(chosen, 0.0, obs.change).flatten(1).sum(1)
             left = left / (~chosen).flatten(1).sum(1).clamp(min=1)
@@ -196,7 +197,16 @@ class BlockCopyRuntime:
                 [s.since_full >= self.config.max_age for s in states], device=left.device
             )
             chosen = chosen | (due & (left / contrast > self.config.refresh))[:, None, None]
-        return chosen
+        return self._with_halves(chosen, scores) if self.config.half_budget else chosen
+
+    def _with_halves(self, full: Tensor, scores: Tensor) -> Tensor:
+        """(N, GH, GW) levels: of the cells that are not full, the best run at half resolution."""
+        total = full[0].numel()
+        wanted = int(self.config.half_budget * total + 1e-6)
+        taken = full.flatten(1).sum(1).tolist()
+        counts = [min(total, n + wanted) for n in taken]
+        executed = select_cells(scores, counts, full)
+        return torch.where(full, int(Level.FULL), executed * int(Level.HALF))
 
     def _age_limits(self, total: int, size, device) -> Tensor:
         """Ages at which cells must run: `max_age` at most, spread over frames."""
@@ -213,6 +223,7 @@ class BlockCopyRuntime:
             block,
             device=obs.image.device,
             slots=slots,
+            halves=self.config.half_budget > 0,
         )
 
     def _guarded(self, forward, call: Call, image: Tensor, grid: BlockGrid, motion):
@@ -224,7 +235,7 @@ class BlockCopyRuntime:
             logger.info("%s; running the whole frame", error)
         full = BlockGrid.filled(
             Level.FULL, grid.num_images, grid.size, grid.block_size,
-            device=grid.device, slots=grid.slots,
+            device=grid.device, slots=grid.slots, halves=grid.has_halves,
         )  # fmt: skip
         self.memory.begin(full)
         return self._execute(forward, call, image, full, self.memory)
@@ -241,7 +252,8 @@ class BlockCopyRuntime:
             self.tracker.frame = None
         return outputs, frame
 
-    def _remember(self, call: Call, outputs, obs: Observation, states, executed: Tensor) -> None:
+    def _remember(self, call: Call, outputs, obs: Observation, states, levels: Tensor) -> None:
+        executed = levels != Level.COPIED
         size = tuple(obs.image.shape[2:])
         tasks = self.host.tasks(call, outputs, size) if self.policy.needs_task else None
         if tasks is not None and self.policy.learning and all(t is not None for t in tasks):
@@ -261,13 +273,15 @@ class BlockCopyRuntime:
             state.task = None if tasks is None else tasks[i]
             state.since_full = 0 if bool(ran.all()) else state.since_full + 1
             state.frames += 1
-            state.controller.observe(int(ran.sum()), total)
+            state.controller.observe(int((levels[i] == Level.FULL).sum()), total)
 
     def _note(self, frame, executed, first, started, decided, ran) -> None:
         self.last_frame = frame
         now = time.perf_counter()
         self.stats.update(
-            executed_share=float(executed.float().mean()),
+            executed_share=frame.grid.count(Level.FULL) / executed.numel(),
+            half_share=frame.grid.count(Level.HALF) / executed.numel(),
+            arithmetic_share=frame.grid.executed_share,
             gmacs=sum(frame.macs.values()) / 1e9,
             dense_gmacs=frame.dense_macs / 1e9,
             ms=(now - started) * 1e3,

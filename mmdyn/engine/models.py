@@ -18,9 +18,9 @@ def BlockCopy(host: str, **kwargs) -> BaseModel:
 
     Args:
         host (str): Type of the stock model, looked up in the default scope.
-        **kwargs: Fields of ``mmdyn.BlockCopyConfig`` (budget, block_size, policy, learning,
-            max_age, scene_cut, refresh, max_streams, clip_id, strict, replay, motion), and the
-            host's own.
+        **kwargs: Fields of ``mmdyn.BlockCopyConfig`` (budget, half_budget, block_size, policy,
+            learning, max_age, scene_cut, refresh, max_streams, clip_id, strict, replay, motion),
+            and the host's own.
 
     Returns:
         The host, converted in place: its class is a subclass of the stock one and its

@@ -111,8 +111,8 @@ def smooth(x: BlockTensor) -> Tensor:
     They see their neighbours, so that no seam shows. ``x.composite()`` shows each of their pixels
     four times instead, as the blocks beside them see it.
     """
-    if x.halves is None or not x.is_floating_point():
-        return x.dense()
+    if x.halves is None or x.frame.memory is not None or not x.is_floating_point():
+        return x.dense()  # with a memory, as it was composed for the copied blocks
     _, windows = windows_of(x, "smooth", _ONE, "replicate")
     return compose_levels(x, x.blocks, _doubled_smoothly(windows))
 
