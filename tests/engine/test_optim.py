@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mmdyn.conversion import restore_model
+from mmdyn.engine import optim
 from mmdyn.engine.optim import AutocastOptimWrapper, Float32Conv2d, keep_depthwise_float32
 from tests.blocks.clips import assert_close
 from tests.conversion.networks import clip, converted
@@ -41,14 +42,21 @@ def test_a_trained_model_may_change_its_type(dtype):
     assert net.to(dtype)(torch.randn(1, 3, 16, 16, dtype=dtype)).dtype == dtype
 
 
-def test_a_training_step_leaves_float32_weights_that_learnt():
+@pytest.mark.parametrize("lower", [True, False], ids=["bfloat16", "emulated"])
+def test_a_training_step_leaves_float32_weights_that_learnt(lower, monkeypatch):
+    monkeypatch.setattr(optim, "has_bfloat16", lambda device: lower)
+    said = []
+    monkeypatch.setattr(optim, "print_log", lambda text, **kwargs: said.append(text))
     net = Net()
     wrapper = AutocastOptimWrapper(torch.optim.SGD(net.parameters(), 0.1))
     before = {k: v.clone() for k, v in net.state_dict().items()}
     with wrapper.optim_context(net):
         out = net(torch.randn(2, 3, 16, 16))
-    assert out.dtype == torch.bfloat16
+    assert out.dtype == (torch.bfloat16 if lower else torch.float32)
     wrapper.update_params(out.float().square().mean())
+    with wrapper.optim_context(net):
+        pass
+    assert len(said) == (0 if lower else 1)
     for name, value in net.state_dict().items():
         assert value.dtype == torch.float32 and not torch.equal(value, before[name]), name
         assert bool(torch.isfinite(value).all())
