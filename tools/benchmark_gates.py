@@ -73,8 +73,9 @@ def sample(call, image) -> float:
 
 @torch.no_grad()
 def measure(args: argparse.Namespace) -> dict:
-    backbone = load_model(args.config, args.cfg_options).backbone.eval()
-    backbone = backbone.to(memory_format=torch.channels_last)
+    model = load_model(args.config, args.cfg_options)
+    model.eval()
+    backbone = model.backbone.to(memory_format=torch.channels_last)
     image = torch.randn(1, 3, *args.shape).contiguous(memory_format=torch.channels_last)
     dense_total = macs_of(backbone, image)
     calls = {"fused": fused(backbone)}
