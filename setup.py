@@ -1,6 +1,8 @@
 """Builds the mmdyn package, with the `.mim` folder by which OpenMMLab's tools find its configs."""
 
+import os
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -63,15 +65,25 @@ def place_mim(package: Path, link: bool) -> None:
             shutil.copy2(source, target)
 
 
+def compile_copies(folder: Path) -> None:
+    """Compiles `csrc/copies.cpp` where PyTorch and a compiler are; mmdyn works without it."""
+    if os.environ.get("MMDYN_COMPILED", "1") == "0":
+        return
+    try:
+        build = runpy.run_path(str(ROOT / "mmdyn" / "ops" / "compiled.py"))["build"]
+        print(f"compiled {build(folder)}")
+    except (ImportError, OSError, RuntimeError) as error:
+        print(f"mmdyn's copies are not compiled, PyTorch's own serve: {error}")
+
+
 class BuildWithMim(build_py):
-    """`build_py` that adds `.mim`; it runs for wheels and, in editable mode, for clones."""
+    """`build_py` that adds `.mim` and compiled copies, to wheels and, in editable mode, clones."""
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:
-            place_mim(ROOT / "mmdyn", link=True)
-        else:
-            place_mim(Path(self.build_lib, "mmdyn"), link=False)
+        package = ROOT / "mmdyn" if self.editable_mode else Path(self.build_lib, "mmdyn")
+        place_mim(package, link=bool(self.editable_mode))
+        compile_copies(package / "csrc")
 
 
 extras = {name: requirements(name) for name in ("det", "seg", "video", "convert", "tests")}

@@ -64,6 +64,14 @@ def poisoned_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(autouse=True)
+def blocks_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the clock: blocks are executed however slow they are."""
+    from mmdyn.conversion.fallback import DenseFallback
+
+    monkeypatch.setattr(DenseFallback, "_times", lambda *args: None)
+
+
+@pytest.fixture(autouse=True)
 def default_scope() -> Iterator[None]:
     """No test inherits the registry scope that another one set."""
     yield

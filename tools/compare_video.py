@@ -125,7 +125,10 @@ def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
         for budget in args.budgets:
             converted = copy.deepcopy(model)
             config = mmdyn.BlockCopyConfig(
-                budget=budget, policy=policy, block_size=size, **args.blockcopy
+                budget=budget,
+                policy=policy,
+                block_size=size,
+                **{"dense_fallback": False, **args.blockcopy},
             )
             torch.manual_seed(0)
             mmdyn.convert_model(converted, config, trial=False)

@@ -161,7 +161,7 @@ def make_runs(cfg: Config, checkpoint: str, args: argparse.Namespace, meta: dict
     for budget in args.budgets:
         run = Run(f"budget {budget:g}", model(), evaluator(), budget)
         config = mmdyn.BlockCopyConfig(
-            budget=budget, block_size=args.block_size, policy=args.policy
+            budget=budget, block_size=args.block_size, policy=args.policy, dense_fallback=False
         )
         report = mmdyn.convert_model(run.model, config)
         if budget == args.budgets[0]:

@@ -66,7 +66,7 @@ def executed_on_noise(model, args: argparse.Namespace) -> tuple[dict, dict]:
     size = (args.shape[0], args.shape[-1])
     config = BlockCopyConfig(
         budget=args.active, block_size=args.block_size, policy=dict(type="random", seed=0),
-        learning=False, scene_cut=float("inf"), refresh=None,
+        learning=False, scene_cut=float("inf"), refresh=None, dense_fallback=False,
     )  # fmt: skip
     dense = count_macs(model, size)
     if args.dense:

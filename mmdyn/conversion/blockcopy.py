@@ -36,7 +36,7 @@ def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
     host.check(model)
     policy = build_policy(config.policy)
     policy.learning = config.learning
-    runtime = BlockCopyRuntime(config, host, policy)
+    runtime = BlockCopyRuntime(config, host, policy, type(model).__name__)
     make_dynamic(model, BlockCopyMixin, runtime)
     attach(model, runtime.tracker)
     if config.replay:

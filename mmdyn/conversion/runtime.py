@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmdyn.blocks import BlockGrid, Constants, Frame, Level, StaleMemoryError, Tracker, split
 from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.conversion.fallback import DenseFallback
 from mmdyn.conversion.hosts import Call, Host
 from mmdyn.conversion.padding import pad_to_blocks
 from mmdyn.conversion.replay import remove
@@ -33,10 +34,14 @@ class BlockCopyRuntime:
         config: The user's choices.
         host: How this network takes images.
         policy: Decides which blocks run.
+        name: Of the network, in messages.
     """
 
-    def __init__(self, config: BlockCopyConfig, host: Host, policy: Policy) -> None:
+    def __init__(
+        self, config: BlockCopyConfig, host: Host, policy: Policy, name: str = "the network"
+    ) -> None:
         self.config, self.host, self.policy = config, host, policy
+        self.fallback = DenseFallback(config, name)
         self.tracker = Tracker()
         self.constants = Constants()
         self.memory = FeatureMemory()
@@ -74,7 +79,7 @@ class BlockCopyRuntime:
     @torch.no_grad()
     def run(self, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """One frame: decide, execute, remember, learn."""
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), self.fallback.now()
         call = self.host.call(args, kwargs)
         image, block = pad_to_blocks(call.image, self.config)
         thumbnail = _thumbnail(image, block)
@@ -84,8 +89,18 @@ class BlockCopyRuntime:
                 "(the stream's memory is as it was)"
             )
         states = self._states(call, image, block)
+
+        def dense():
+            return forward(*args, **kwargs)
+
+        if self.fallback.is_dense(image, block):
+            outputs = self.fallback.run(self, image, block, states, begun, dense)
+            self.host.attach(outputs, self.stats)
+            return outputs
         try:
-            return self._run(started, forward, call, image, thumbnail, states, block)
+            outputs = self._run(started, forward, call, image, thumbnail, states, block)
+            self.fallback.ran_on_blocks(self, image, block, begun, dense)
+            return outputs
         except BaseException:
             # Some memory is of this frame and some of the last: none of it can be used.
             for state in states:

@@ -17,9 +17,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from mmdyn.ops.compiled import load as load_compiled
+
 logger = logging.getLogger(__name__)
 
 LIBRARY = torch.library.Library("mmdyn", "FRAGMENT")
+load_compiled()
 _OFF = "MMDYN_TRITON"
 
 

@@ -1,0 +1,158 @@
+"""Whether blocks pay: measured on the clock, so that a converted network is never slow for long.
+
+A frame on blocks is compared with what the stock network takes. Going over to the stock network is
+not free: it fills no memory, so that going back costs one frame with all blocks executed. The
+switch is made once the time lost since blocks were last ahead exceeds that price, and back by the
+same rule; one slow frame changes nothing, and no more is lost than the price and what switching
+costs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP = 8  # frames of a geometry until its modules are recorded and its weights packed
+_SAMPLES = 3  # of one share, until its time counts
+_KEPT = 5
+_MARGIN = 1.03  # blocks may take this much longer than the stock network
+
+
+class BreakEven:
+    """Times of one frame size: the stock network's, and a frame on blocks by its share executed.
+
+    Args:
+        dense_ms: The stock network's, where they are known; else the first `measure` gets them.
+        block_ms: Pairs of share and milliseconds, where they are known.
+    """
+
+    def __init__(self, dense_ms: list[float] = (), block_ms: list = ()) -> None:  # type: ignore
+        self.dense_ms: deque[float] = deque(dense_ms, _KEPT)
+        self.block_ms: dict[float, deque[float]] = {}
+        self.frames = _WARM_UP if block_ms else 0
+        self.is_dense = False
+        self._lost = 0.0  # ms, since the present way was last ahead of the other
+        for share, ms in block_ms:
+            self.block_ms[share] = deque([ms] * _SAMPLES, _KEPT)
+
+    @property
+    def dense(self) -> float | None:
+        """Milliseconds of the stock network."""
+        return statistics.median(self.dense_ms) if self.dense_ms else None
+
+    def points(self) -> list[tuple[float, float]]:
+        """Shares and milliseconds that are known well enough."""
+        known = self.block_ms.items()
+        return sorted((s, statistics.median(ms)) for s, ms in known if len(ms) >= _SAMPLES)
+
+    def blocks(self, share: float) -> float | None:
+        """Milliseconds of a frame on blocks with a share of them executed.
+
+        Between two known shares a straight line; beyond them the stock network's time a share.
+        """
+        points, dense = self.points(), self.dense
+        if not points or dense is None:
+            return None
+        below = [p for p in points if p[0] <= share]
+        above = [p for p in points if p[0] >= share]
+        if below and above:
+            (s0, t0), (s1, t1) = below[-1], above[0]
+            return t0 if s0 == s1 else t0 + (t1 - t0) * (share - s0) / (s1 - s0)
+        s0, t0 = below[-1] if below else above[0]
+        return max(t0 + dense * (share - s0), 0.0)
+
+    def ran_on_blocks(self, share: float, ms: float) -> bool:
+        """Books a frame on blocks; whether the next one should be the stock network's."""
+        share = round(share, 2)
+        self.frames += 1
+        if self.frames <= _WARM_UP:
+            return False
+        self.block_ms.setdefault(share, deque(maxlen=_KEPT)).append(ms)
+        expected, dense = self.blocks(share), self.dense
+        if expected is None or dense is None:
+            return False
+        return self._switches(expected - _MARGIN * dense, to_dense=True)
+
+    def ran_dense(self, share: float, ms: float) -> bool:
+        """Books a frame of the stock network; whether the next should run on blocks.
+
+        Args:
+            share: What the budget would have executed.
+            ms: Its time.
+        """
+        self.dense_ms.append(ms)
+        expected, dense = self.blocks(share), self.dense
+        if expected is None or dense is None:
+            return False
+        return self._switches(dense - _MARGIN * expected, to_dense=False)
+
+    def _switches(self, lost: float, to_dense: bool) -> bool:
+        price = self.blocks(1.0)
+        assert price is not None
+        self._lost = max(self._lost + lost, 0.0)
+        if self._lost <= price:
+            return False
+        self._lost, self.is_dense = 0.0, to_dense
+        return True
+
+
+class BreakEvenTable:
+    """One `BreakEven` for each frame size; in a file, if there is a path.
+
+    Args:
+        name: Of the network, in the file and in messages.
+        path: A JSON file, read where it exists and written after a switch and after the warm-up.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self, name: str, path: str | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.name, self.path, self.clock = name, path, clock
+        self._sizes: dict[str, BreakEven] = {}
+        self._saved = json.loads(Path(path).read_text()) if path and Path(path).exists() else {}
+
+    def of(self, geometry: tuple) -> BreakEven:
+        """The times of a geometry: an image's size, block size, type and device."""
+        key = f"{self.name} {' '.join(map(str, geometry))}"
+        if key not in self._sizes:
+            self._sizes[key] = BreakEven(**self._saved.get(key, {}))
+        return self._sizes[key]
+
+    def ms_of(self, call: Callable[[], object]) -> float:
+        """How long a call takes."""
+        started = self.clock()
+        call()
+        return (self.clock() - started) * 1e3
+
+    def measure(self, times: BreakEven, dense: Callable[[], object]) -> None:
+        """Times the stock network if that was not done: once to warm up, twice to count."""
+        if not times.dense_ms:
+            dense()
+            times.dense_ms.extend(self.ms_of(dense) for _ in range(2))
+
+    def tell(self, times: BreakEven, size: tuple[int, int], share: float) -> None:
+        """Says that frames of a size now run the other way, and why."""
+        blocks, dense = times.blocks(share), times.dense
+        way = "the stock network runs" if times.is_dense else "blocks are executed"
+        logger.warning(
+            "%s at %dx%d: %.1f ms a frame with %.0f%% of the blocks executed, %.1f ms without "
+            "blocks: %s from here on (dense_fallback=False always executes blocks)",
+            self.name, *size, blocks, 100 * share, dense, way,
+        )  # fmt: skip
+        self.save()
+
+    def save(self) -> None:
+        """Writes the file, if there is one to write."""
+        if self.path is None:
+            return
+        for key, times in self._sizes.items():
+            self._saved[key] = dict(dense_ms=list(times.dense_ms), block_ms=times.points())
+        Path(self.path).write_text(json.dumps(self._saved, indent=1))

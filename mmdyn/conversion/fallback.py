@@ -1,0 +1,87 @@
+"""Frames that the stock network takes because it is faster than blocks are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mmdyn.blocks import BlockGrid, Frame, Level
+from mmdyn.conversion.break_even import BreakEven, BreakEvenTable
+from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.video import StreamState
+
+if TYPE_CHECKING:
+    from mmdyn.conversion.runtime import BlockCopyRuntime
+
+
+class DenseFallback:
+    """Watches the clock on a CPU; on other devices, or switched off, blocks are always executed.
+
+    Args:
+        config: The user's choices.
+        name: Of the network.
+    """
+
+    def __init__(self, config: BlockCopyConfig, name: str) -> None:
+        wanted = config.dense_fallback
+        self.enabled = bool(wanted)
+        self.table = BreakEvenTable(name, wanted if isinstance(wanted, str) else None)
+        self._dense_gmacs = 0.0
+
+    def now(self) -> float:
+        """Seconds."""
+        return self.table.clock()
+
+    def _times(self, image: Tensor, block: tuple[int, int]) -> BreakEven | None:
+        if not self.enabled or image.device.type != "cpu":
+            return None
+        threads = torch.get_num_threads()
+        return self.table.of((tuple(image.shape), block, image.dtype, f"{threads} threads"))
+
+    def is_dense(self, image: Tensor, block: tuple[int, int]) -> bool:
+        """Whether the stock network takes frames like this one."""
+        times = self._times(image, block)
+        return times is not None and times.is_dense
+
+    def ran_on_blocks(
+        self, runtime: BlockCopyRuntime, image: Tensor, block, started: float, dense: Callable
+    ) -> None:
+        """Books a frame on blocks, which `dense` would run on the stock network."""
+        times = self._times(image, block)
+        if times is None:
+            return
+        ms, stats = (self.now() - started) * 1e3, runtime.stats
+        self._dense_gmacs = stats["dense_gmacs"]
+        if not stats["first_frame"]:
+            self.table.measure(times, dense)
+        if times.ran_on_blocks(stats["executed_share"], ms):
+            self.table.tell(times, tuple(image.shape[2:]), stats["executed_share"])
+            for state in runtime.streams.states.values():
+                state.restart()
+            runtime.memory.clear()  # it would not be of the frame before
+
+    def run(
+        self, runtime: BlockCopyRuntime, image: Tensor, block, states: list[StreamState],
+        started: float, dense: Callable,
+    ) -> Any:  # fmt: skip
+        """A frame of the stock network."""
+        outputs = dense()
+        times = self._times(image, block)
+        assert times is not None
+        ms = (self.now() - started) * 1e3
+        size = image.shape[2] // block[0], image.shape[3] // block[1]
+        runtime.last_frame = Frame(BlockGrid.filled(Level.FULL, image.shape[0], size, block))
+        runtime.stats = dict(
+            executed_share=1.0, gmacs=self._dense_gmacs, dense_gmacs=self._dense_gmacs, ms=ms,
+            policy_ms=0.0, first_frame=any(state.age is None for state in states), state_mb=0.0,
+        )  # fmt: skip
+        for state in states:
+            state.age = torch.zeros(size, dtype=torch.int64)
+        fixed = runtime.policy.fixed_share
+        share = runtime.config.budget if fixed is None else fixed
+        if times.ran_dense(share, ms):
+            self.table.tell(times, tuple(image.shape[2:]), share)
+        return outputs

@@ -1,0 +1,129 @@
+// The copies of mmdyn.ops.windows and mmdyn.ops.cells on a CPU: whole rows at a time, in one pass.
+// What each does is said in the reference.py of its folder; arguments are checked there and above.
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace {
+
+using at::Tensor;
+
+Tensor channels_last(const Tensor& x) {
+  return x.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+const char* bytes_of(const Tensor& x) {
+  return static_cast<const char*>(x.const_data_ptr());
+}
+
+// Items for one thread, so that each copies about 64 KiB.
+int64_t grain(int64_t bytes) {
+  return std::max<int64_t>(1, 65536 / std::max<int64_t>(bytes, 1));
+}
+
+// Blocks (n, C, bh, bw) with halo pixels from rows index (n, L) of the store, in raster order.
+Tensor gather_windows(const Tensor& blocks, const Tensor& store, const Tensor& index,
+                      const Tensor& places, at::IntArrayRef halo) {
+  const int64_t n = blocks.size(0), c = blocks.size(1), bh = blocks.size(2), bw = blocks.size(3);
+  const int64_t top = halo[0], bottom = halo[1], left = halo[2], right = halo[3];
+  const int64_t height = top + bh + bottom, width = left + bw + right;
+  const Tensor source = channels_last(blocks);
+  Tensor rows = store.contiguous(), at = index.contiguous();
+  if (index.dim() == 3) {  // means of four
+    rows = rows.index_select(0, at.reshape({-1})).view({-1, 4, c}).mean(1);
+    at = at::arange(rows.size(0), at.options());
+  }
+  Tensor out = at::empty({n, height, width, c}, blocks.options());
+  const int64_t pixel = c * blocks.element_size(), count = height * width - bh * bw;
+  const char *from = bytes_of(source), *ring = bytes_of(rows);
+  const int64_t* picked = at.const_data_ptr<int64_t>();
+  char* to = static_cast<char*>(out.mutable_data_ptr());
+  const auto copy = [&](char* line, int64_t first, int64_t pixels) {
+    for (int64_t i = 0; i < pixels; ++i) {
+      std::memcpy(line + i * pixel, ring + picked[first + i] * pixel, pixel);
+    }
+  };
+  at::parallel_for(0, n * height, grain(width * pixel), [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t block = line / height, y = line % height;
+      char* target = to + line * width * pixel;
+      const int64_t inside = std::min(std::max<int64_t>(y - top, 0), bh);
+      const int64_t first = block * count + y * width - inside * bw;
+      if (y < top || y >= top + bh) {
+        copy(target, first, width);
+        continue;
+      }
+      copy(target, first, left);
+      std::memcpy(target + left * pixel, from + (block * bh + y - top) * bw * pixel, bw * pixel);
+      copy(target + (left + bw) * pixel, first + left, right);
+    }
+  });
+  return out.permute({0, 3, 1, 2});
+}
+
+// Ring pixels of each block to rows of the store.
+void write_ring(Tensor& store, const Tensor& rows, const Tensor& blocks,
+                const std::optional<Tensor>& ring) {
+  const int64_t n = blocks.size(0), area = blocks.size(2) * blocks.size(3);
+  if (n == 0) return;
+  TORCH_CHECK(store.is_contiguous(), "the store must be contiguous");
+  const Tensor source = channels_last(blocks), at = rows.contiguous();
+  const Tensor places = ring ? ring->contiguous() : Tensor();
+  const int64_t pixel = blocks.size(1) * blocks.element_size(), count = at.numel() / n;
+  const int64_t* place = ring ? places.const_data_ptr<int64_t>() : nullptr;
+  const int64_t* row = at.const_data_ptr<int64_t>();
+  const char* from = bytes_of(source);
+  char* to = static_cast<char*>(store.mutable_data_ptr());
+  at::parallel_for(0, n * count, grain(pixel), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t block = i / count, p = place ? place[i % count] : i % count;
+      std::memcpy(to + row[i] * pixel, from + (block * area + p) * pixel, pixel);
+    }
+  });
+}
+
+// Rows of a channels-last map, `width` pixels each, to a packed batch.
+Tensor gather_cells(const Tensor& dense, const Tensor& lines, int64_t width) {
+  const Tensor source = channels_last(dense), at = lines.contiguous();
+  const int64_t n = lines.size(0), bh = lines.size(1), c = dense.size(1);
+  Tensor out = at::empty({n, bh, width, c}, dense.options());
+  const int64_t length = width * c * dense.element_size();
+  const int64_t* line = at.const_data_ptr<int64_t>();
+  const char* from = bytes_of(source);
+  char* to = static_cast<char*>(out.mutable_data_ptr());
+  at::parallel_for(0, n * bh, grain(length), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::memcpy(to + i * length, from + line[i] * length, length);
+    }
+  });
+  return out.permute({0, 3, 1, 2});
+}
+
+// The same rows back.
+void scatter_cells(Tensor& dense, const Tensor& lines, const Tensor& blocks) {
+  TORCH_CHECK(dense.is_contiguous(at::MemoryFormat::ChannelsLast), "the map must be channels-last");
+  const Tensor source = channels_last(blocks), at = lines.contiguous();
+  const int64_t length = blocks.size(3) * blocks.size(1) * blocks.element_size();
+  const int64_t* line = at.const_data_ptr<int64_t>();
+  const char* from = bytes_of(source);
+  char* to = static_cast<char*>(dense.mutable_data_ptr());
+  at::parallel_for(0, at.numel(), grain(length), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::memcpy(to + line[i] * length, from + i * length, length);
+    }
+  });
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mmdyn, CPU, m) {
+  m.impl("gather_windows", &gather_windows);
+  m.impl("write_ring", &write_ring);
+  m.impl("gather_cells", &gather_cells);
+  m.impl("scatter_cells", &scatter_cells);
+}

@@ -1,0 +1,110 @@
+"""A converted network whose blocks do not pay runs as the stock network; the clock is made up."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+import mmdyn
+from mmdyn.blocks import BlockTensor
+from mmdyn.conversion import runtime_of
+from tests.blocks.clips import assert_close
+from tests.conversion.networks import Net, clip, converted, dense, network, share
+
+
+@pytest.fixture(autouse=True)
+def blocks_always():
+    """The fixture of this name elsewhere keeps the clock out; here it is what is tested."""
+
+
+class Timed(Net):
+    """Says how long it took: so many ms on blocks, so many without."""
+
+    now, on_blocks, on_dense, ran_dense = 0.0, 20.0, 10.0, 0
+
+    def forward(self, x):
+        on_blocks = isinstance(x, BlockTensor)
+        self.ran_dense += not on_blocks
+        self.now += (self.on_blocks if on_blocks else self.on_dense) / 1e3
+        return super().forward(x)
+
+
+def timed(**options) -> nn.Module:
+    net = converted(network(Timed), budget=0.3, replay=False, **options)
+    runtime_of(net).fallback.table.clock = lambda: net.now
+    return net
+
+
+def test_a_network_for_which_blocks_do_not_pay_runs_stock_and_says_so(caplog):
+    net, shares = timed(), []
+    with caplog.at_level(logging.INFO):
+        for image in clip(30):
+            out = net(image)
+            shares.append(share(net))
+    assert_close(out, dense(image))
+    assert shares[0] == 1.0 and shares[9] < 0.5 and shares[20:] == [1.0] * 10
+    said = [r.getMessage() for r in caplog.records if "dense_fallback" in r.getMessage()]
+    assert len(said) == 1 and "BlockCopy" not in said[0] and "10.0 ms without blocks" in said[0]
+    stats = runtime_of(net).stats
+    assert not stats["first_frame"] and stats["gmacs"] == stats["dense_gmacs"] > 0
+    assert runtime_of(net).memory.nbytes == 0 and net.ran_dense >= 3 + 10
+
+
+def test_a_network_for_which_they_pay_is_timed_and_left_alone():
+    net = timed()
+    net.on_dense = 100.0
+    for image in clip(40):
+        net(image)
+    assert share(net) < 0.5 and net.ran_dense == 3
+
+
+def test_it_can_be_switched_off():
+    net = timed(dense_fallback=False)
+    for image in clip(30):
+        net(image)
+    assert share(net) < 0.5 and net.ran_dense == 0
+
+
+def test_the_first_frame_on_blocks_after_stock_ones_runs_whole():
+    net, still = timed(), clip(1, seed=3)[0]
+    for image in clip(30):
+        net(image)
+    net.on_dense, seen = 200.0, []
+    for _ in range(50):
+        stock = runtime_of(net).fallback.is_dense(still, (16, 16))
+        assert_close(net(still), dense(still))  # a copied block would be of another image
+        seen.append((stock, share(net)))
+    back = [stock for stock, _ in seen].index(False)
+    assert 0 < back < 40 and seen[back] == (False, 1.0) and seen[back + 1][1] < 0.5
+
+
+def test_clips_start_anew_while_the_stock_network_runs():
+    net, frames = timed(), clip(31)
+    for image in frames[:30]:
+        net(image)
+    mmdyn.reset(net)
+    net(frames[30])
+    stats = runtime_of(net).stats
+    assert stats["first_frame"] and stats["executed_share"] == 1.0
+    net(frames[30])
+    assert not runtime_of(net).stats["first_frame"]
+
+
+def test_times_are_kept_in_a_file(tmp_path):
+    path = str(tmp_path / "times.json")
+    net = timed(dense_fallback=path)
+    for image in clip(30):
+        net(image)
+    again = timed(dense_fallback=path)
+    for image in clip(6):
+        again(image)
+    assert share(again) == 1.0 and again.ran_dense == 3
+
+
+def test_restoring_after_it_gives_the_stock_network():
+    net = timed()
+    for image in clip(30):
+        net(image)
+    mmdyn.restore_model(net)
+    assert type(net) is Timed and torch.equal(net(image), dense(image))

@@ -1,0 +1,100 @@
+"""The compiled copies pass the tests of their operators; without them nothing fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmdyn.ops import compiled
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+from mmdyn.ops import compiled
+assert compiled.load(Path(sys.argv[1]))
+for name in ("gather_windows", "write_ring", "gather_cells", "scatter_cells"):
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"mmdyn::{name}", "CPU"), name
+import pytest
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[2:]]))
+"""
+
+TYPES = """
+import sys, torch
+from pathlib import Path
+from mmdyn.ops import compiled
+from mmdyn.ops.windows import gather_windows, reference, write_ring
+assert compiled.load(Path(sys.argv[1]))
+torch.set_grad_enabled(False)
+border = torch.tensor([0, 1, 2, 3, 4, 5, 9, 10, 14, 15, 16, 17, 18, 19])
+for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.bool, torch.int64):
+    x, store = ((torch.randn(*shape) * 3).to(dtype) for shape in ((2, 5, 2, 3), (9, 5)))
+    index = torch.randint(0, 9, (2, 14) + ((4,) if dtype.is_floating_point else ()))
+    args = (x, store, index, torch.cat([border, border + 20]), (1, 1, 1, 1))
+    assert torch.equal(gather_windows(*args), reference.gather_windows(*args)), dtype
+    for n in (0, 2):
+        for ring in (None, torch.tensor([5, 0])):
+            rows = torch.randperm(n * (6 if ring is None else 2))
+            mine, other = torch.zeros(12, 5, dtype=dtype), torch.zeros(12, 5, dtype=dtype)
+            write_ring(mine, rows, x[:n], ring)
+            reference.write_ring(other, rows, x[:n], ring)
+            assert torch.equal(mine, other)
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    try:
+        return compiled.build(tmp_path_factory.mktemp("csrc"))
+    except RuntimeError as error:
+        if "no C++ compiler" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+def test_the_operators_keep_their_tests(library):
+    env = {**os.environ, "MMDYN_COMPILED": "0", "PYTHONPATH": str(ROOT)}
+    tests = ["windows/test_reference.py", "cells/test_reference.py", "test_library.py"]
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(library), *(f"tests/ops/{name}" for name in tests)],
+        cwd=ROOT, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
+
+
+def test_half_blocks_and_every_type(library):
+    env = {**os.environ, "MMDYN_COMPILED": "0", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", TYPES, str(library)], env=env, capture_output=True,
+                         text=True, check=False)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_without_a_compiler_it_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="name one with CXX"):
+        compiled.build(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(RuntimeError, match="failed"):
+        compiled.build(tmp_path)
+
+
+def test_no_library_and_a_broken_one_leave_the_reference(tmp_path, caplog, monkeypatch):
+    assert not compiled.load(tmp_path / "none.so")
+    broken = tmp_path / "broken.so"
+    broken.write_text("no library")
+    assert not compiled.load(broken) and "cannot be loaded" in caplog.text
+    monkeypatch.setenv("MMDYN_COMPILED", "0")
+    assert not compiled.load()
+
+
+def test_another_pytorch_does_not_find_it(monkeypatch):
+    here = compiled.library_path()
+    monkeypatch.setattr(torch, "__version__", "2.99.0")
+    assert compiled.library_path() != here
