@@ -36,6 +36,10 @@ class BlockGrid:
         slots: Memory slot of each image's stream; by default 0 to N - 1.
         halves: The grids of this stream may have half-resolution cells, though this one need not:
             the memory's layout depends on it. By default whether this one has.
+
+    Attributes:
+        executed: Cells of each image that are not copied.
+        complete: Of each image, whether that is all of them.
     """
 
     def __init__(
@@ -57,20 +61,20 @@ class BlockGrid:
         self.cells = size[0] * size[1]
         self.slots = list(range(self.num_images)) if slots is None else slots
         self.device = levels.device
-        flat = self.levels.flatten()
+        here = self.levels.cpu()  # the one time that a frame's grid waits for the device
+        flat = here.flatten()
         self.members = {
-            level: (flat == level).nonzero().flatten() for level in EXECUTED
+            level: (flat == level).nonzero().flatten().to(self.device, non_blocking=True)
+            for level in EXECUTED
         }  # (n,) cells of the whole batch
         self.has_halves = bool(halves) or self.members[Level.HALF].numel() > 0
-        done = (self.levels != Level.COPIED).flatten(1).all(1)
-        known = (self.levels <= max(Level)).all()
-        *complete, known = torch.cat([done, known[None]]).tolist()
-        if not known:
+        if flat.numel() and int(flat.max()) > max(Level):
             raise ValueError(
                 f"levels go up to {int(levels.max())}; the values of mmdyn.blocks.Level are "
                 f"{[int(level) for level in Level]}"
             )
-        self.complete: list[bool] = complete
+        self.executed: list[int] = (here != Level.COPIED).flatten(1).sum(1).tolist()
+        self.complete: list[bool] = [count == self.cells for count in self.executed]
         self._plans: dict = {}
 
     @classmethod

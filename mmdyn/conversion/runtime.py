@@ -197,7 +197,7 @@ class BlockCopyRuntime:
         if fixed is not None:
             chosen = torch.full_like(obs.last_grid, fixed >= 1.0)
             return chosen | first[:, None, None]
-        if bool(first.all()):
+        if all(s.frames == 0 for s in states):
             return torch.ones_like(obs.last_grid)
         old = obs.age >= self._age_limits(total, obs.grid_size, obs.image.device)
         forced = old.flatten(1).sum(1).tolist()

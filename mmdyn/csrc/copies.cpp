@@ -1,4 +1,5 @@
-// The copies of mmdyn.ops.windows and mmdyn.ops.cells on a CPU: whole rows at a time, in one pass.
+// The copies of mmdyn.ops.windows and mmdyn.ops.cells on a CPU, and depthwise convolutions by taps of
+// mmdyn.ops.conv: whole rows at a time, in one pass.
 // What each does is said in the reference.py of its folder; arguments are checked there and above.
 
 #include <ATen/Parallel.h>
@@ -119,6 +120,45 @@ void scatter_cells(Tensor& dense, const Tensor& lines, const Tensor& blocks) {
   });
 }
 
+// acc += s * w, in the widest registers that the processor has.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#endif
+void add_products(float* __restrict__ acc, const float* __restrict__ s,
+                  const float* __restrict__ w, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) acc[i] += s[i] * w[i];
+}
+
+// A depthwise convolution as a sum over taps: row index(m, t) of the store times weight(t).
+Tensor depthwise_taps(const Tensor& store, const Tensor& index, const Tensor& weight,
+                      const std::optional<Tensor>& bias) {
+  if (store.scalar_type() != at::kFloat || weight.scalar_type() != at::kFloat) {
+    const Tensor b = bias ? bias->to(at::kFloat) : Tensor();
+    return depthwise_taps(store.to(at::kFloat), index, weight.to(at::kFloat),
+                          bias ? std::optional<Tensor>(b) : std::nullopt)
+        .to(store.scalar_type());
+  }
+  const Tensor source = store.contiguous(), at = index.contiguous(), kernel = weight.contiguous();
+  const Tensor start = bias ? bias->contiguous() : Tensor();
+  const int64_t count = index.size(0), taps = index.size(1), c = store.size(1);
+  Tensor out = at::empty({count, c}, store.options());
+  const float *from = source.const_data_ptr<float>(), *w = kernel.const_data_ptr<float>();
+  const float* first = bias ? start.const_data_ptr<float>() : nullptr;
+  const int64_t* picked = at.const_data_ptr<int64_t>();
+  float* to = out.mutable_data_ptr<float>();
+  at::parallel_for(0, count, grain(taps * c * 4), [&](int64_t begin, int64_t end) {
+    for (int64_t m = begin; m < end; ++m) {
+      float* acc = to + m * c;
+      if (first) std::memcpy(acc, first, c * sizeof(float));
+      else std::memset(acc, 0, c * sizeof(float));
+      for (int64_t t = 0; t < taps; ++t) {
+        add_products(acc, from + picked[m * taps + t] * c, w + t * c, c);
+      }
+    }
+  });
+  return out;
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(mmdyn, CPU, m) {
@@ -126,4 +166,5 @@ TORCH_LIBRARY_IMPL(mmdyn, CPU, m) {
   m.impl("write_ring", &write_ring);
   m.impl("gather_cells", &gather_cells);
   m.impl("scatter_cells", &scatter_cells);
+  m.impl("depthwise_taps", &depthwise_taps);
 }

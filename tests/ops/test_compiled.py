@@ -16,7 +16,7 @@ import sys, torch
 from pathlib import Path
 from mmdyn.ops import compiled
 assert compiled.load(Path(sys.argv[1]))
-for name in ("gather_windows", "write_ring", "gather_cells", "scatter_cells"):
+for name in ("gather_windows", "write_ring", "gather_cells", "scatter_cells", "depthwise_taps"):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"mmdyn::{name}", "CPU"), name
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[2:]]))
@@ -57,7 +57,12 @@ def library(tmp_path_factory) -> Path:
 
 def test_the_operators_keep_their_tests(library):
     env = {**os.environ, "MMDYN_COMPILED": "0", "PYTHONPATH": str(ROOT)}
-    tests = ["windows/test_reference.py", "cells/test_reference.py", "test_library.py"]
+    tests = [
+        "windows/test_reference.py",
+        "cells/test_reference.py",
+        "test_library.py",
+        "conv/test_linear.py",
+    ]
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(library), *(f"tests/ops/{name}" for name in tests)],
         cwd=ROOT, env=env, capture_output=True, text=True, check=False,

@@ -8,7 +8,7 @@ import torch
 
 from mmdyn.ops import library
 from mmdyn.ops.cells import gather_cells, scatter_cells
-from mmdyn.ops.conv import in_place
+from mmdyn.ops.conv import in_place, linear
 from mmdyn.ops.windows import gather_windows, reference, write_ring
 
 
@@ -29,6 +29,7 @@ def examples() -> dict[str, tuple]:
         "conv_windows": (
             *windows, torch.randn(3, 3, 5, 4), torch.randn(4), [1, 1], [1, 1], 1, "relu", [], None,
         ),
+        "depthwise_taps": (store, index[:, :4].contiguous(), torch.randn(4, 5), torch.randn(5)),
         "conv_taps": (store, index[:, :4].contiguous(), torch.randn(4, 5, 3), None, False, "relu",
                       [], None),
     }  # fmt: skip
@@ -41,7 +42,8 @@ def test_every_operator_is_what_its_schema_says(name):
 
 @pytest.mark.parametrize("name", examples())
 def test_operator_and_reference_agree(name):
-    owner = {"conv_windows": in_place, "conv_taps": in_place}.get(name)
+    owners = dict(conv_windows=in_place, conv_taps=in_place, depthwise_taps=linear)
+    owner = owners.get(name)
     call = getattr(owner, name) if owner else globals()[name]
     with torch.no_grad():
         torch.manual_seed(0)

@@ -11,12 +11,19 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from mmdyn.ops.conv import reference
 from mmdyn.ops.conv.in_place import conv_taps, reads_in_place
 from mmdyn.ops.conv.reference import Epilogue
+from mmdyn.ops.library import define
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
 _PLAIN = Epilogue()
 _GATHERED = 1 << 21  # numbers gathered at once: they stay in the cache until they are multiplied
+
+depthwise_taps = define(
+    "depthwise_taps(Tensor store, Tensor index, Tensor weight, Tensor? bias) -> Tensor",
+    reference.depthwise_taps,
+)
 
 
 @lru_cache(maxsize=8)
@@ -115,7 +122,7 @@ class TapConv:
                 self.depthwise, epilogue.activation or "", epilogue.scalars, residual,
             )  # fmt: skip
         if self.depthwise:
-            return epilogue(self._depthwise(store, index), residual)
+            return epilogue(depthwise_taps(store, index, self.kernel, self.bias), residual)
         width = self.taps * store.shape[1]
         count, step = index.shape[0], max(_GATHERED // width, 256)
         flat = index.reshape(-1)
@@ -126,10 +133,3 @@ class TapConv:
             other = None if residual is None else residual[first : first + step]
             parts.append(self.linear(rows, epilogue, other))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _depthwise(self, store: Tensor, index: Tensor) -> Tensor:
-        shape = (index.shape[0], store.shape[1])
-        out = store.new_zeros(shape) if self.bias is None else self.bias.repeat(shape[0], 1)
-        for tap in range(self.taps):
-            out.addcmul_(store.index_select(0, index[:, tap]), self.kernel[tap])
-        return out

@@ -115,3 +115,22 @@ def conv_taps(
     out = (rows * weight).sum(1) if depthwise else rows.flatten(1) @ weight.flatten(0, 1)
     out = out if bias is None else out + bias
     return Epilogue(activation or None, tuple(scalars))(out, residual)
+
+
+def depthwise_taps(store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`conv_taps` of a depthwise convolution, one tap after the other.
+
+    Args:
+        store: (rows, C) ring store that holds whole blocks.
+        index: (M, k) int64 rows of the store under each of the k kernel taps.
+        weight: (k, C).
+        bias: (C,) or None.
+
+    Returns:
+        (M, C).
+    """
+    shape = (index.shape[0], store.shape[1])
+    out = store.new_zeros(shape) if bias is None else bias.repeat(shape[0], 1)
+    for tap in range(index.shape[1]):
+        out.addcmul_(store.index_select(0, index[:, tap]), weight[tap])
+    return out

@@ -1,0 +1,47 @@
+"""The plots show the rows that the benchmark wrote, and nothing else."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "plot_benchmarks.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("plot_benchmarks", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(active: float, config: str = "mmdet::a/net.py") -> dict:
+    return dict(
+        active=active, sparse_ms=100 * active, dense_ms=dict(eager=110.0, fused=100.0), frac=0.9,
+        config=config, shape=[1, 3, 64, 128], dtype="fp32",
+    )  # fmt: skip
+
+
+def test_rows_are_grouped_and_sorted(tool, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([row(0.5), row(0.1)]))
+    (tmp_path / "b.json").write_text(json.dumps(row(0.3)))
+    (tmp_path / "c.json").write_text(json.dumps(row(0.3, "configs/other.py")))
+    (tmp_path / "d.json").write_text(json.dumps({"something": "else"}))
+    files = [str(path) for path in tmp_path.glob("*.json")]
+    rows = tool.read_rows(files)
+    assert {name: [r["active"] for r in found] for name, found in rows.items()} == {
+        "net, 64x128, fp32": [0.1, 0.3, 0.5],
+        "other, 64x128, fp32": [0.3],
+    }
+    out = tmp_path / "plot.png"
+    tool.main([*files, "--out", str(out)])
+    assert out.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_nothing_to_draw_is_said(tool, tmp_path):
+    (tmp_path / "d.json").write_text("{}")
+    with pytest.raises(SystemExit, match="no rows"):
+        tool.main([str(tmp_path / "d.json"), "--out", str(tmp_path / "x.png")])
+    assert not (tmp_path / "x.png").exists()
