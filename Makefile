@@ -73,7 +73,7 @@ $(STAMPS)/stack: $(STAMPS)/torch requirements/stack.txt requirements/$(STACK).tx
 	@scripts/install_stack.sh $(VENV) $(STACK)
 	@touch $@
 
-$(STAMPS)/mmdyn: $(STAMPS)/stack setup.py pyproject.toml
+$(STAMPS)/mmdyn: $(STAMPS)/stack setup.py pyproject.toml mmdyn/csrc/copies.cpp
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

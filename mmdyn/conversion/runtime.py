@@ -89,17 +89,14 @@ class BlockCopyRuntime:
                 "(the stream's memory is as it was)"
             )
         states = self._states(call, image, block)
-
-        def dense():
-            return forward(*args, **kwargs)
-
+        taken = self, image, block
         if self.fallback.is_dense(image, block):
-            outputs = self.fallback.run(self, image, block, states, begun, dense)
+            outputs = self.fallback.run(*taken, states, begun, forward, (args, kwargs))
             self.host.attach(outputs, self.stats)
             return outputs
         try:
             outputs = self._run(started, forward, call, image, thumbnail, states, block)
-            self.fallback.ran_on_blocks(self, image, block, begun, dense)
+            self.fallback.ran_on_blocks(*taken, begun, forward, (args, kwargs))
             return outputs
         except BaseException:
             # Some memory is of this frame and some of the last: none of it can be used.

@@ -1,6 +1,7 @@
 """A converted network whose blocks do not pay runs as the stock network; the clock is made up."""
 
 import logging
+import types
 
 import pytest
 import torch
@@ -108,3 +109,23 @@ def test_restoring_after_it_gives_the_stock_network():
         net(image)
     mmdyn.restore_model(net)
     assert type(net) is Timed and torch.equal(net(image), dense(image))
+
+
+class Answering(Timed):
+    """Writes its results into an argument too, as mmdet's detectors do."""
+
+    def forward(self, x, answers=None):
+        out = super().forward(x)
+        if answers is not None:
+            answers.found = out
+        return out
+
+
+def test_timing_the_stock_network_leaves_the_frame_its_results():
+    net, frames = converted(network(Answering), budget=0.3, replay=False), clip(2)
+    runtime_of(net).fallback.table.clock = lambda: net.now
+    net(frames[0])
+    answers = types.SimpleNamespace(found=None)
+    net(frames[1], answers)
+    assert net.ran_dense == 3 and share(net) < 0.5
+    assert isinstance(answers.found, BlockTensor)  # not the stock network's
