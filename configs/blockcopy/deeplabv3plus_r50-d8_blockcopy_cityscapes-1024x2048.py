@@ -5,7 +5,7 @@ Needs ``leftImg8bit_sequence_trainvaltest`` and ``gtFine_trainvaltest`` in data/
 """
 
 _base_ = "mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb2-80k_cityscapes-512x1024.py"
-model = dict(type="mmdyn.BlockCopy", host="EncoderDecoder", budget=0.3, dense_fallback=False)
+model = dict(type="mmdyn.BlockCopy", host="EncoderDecoder", budget=0.3)
 test_dataloader = dict(
     sampler=dict(_delete_=True, type="mmdyn.ClipSampler"),
     dataset=dict(

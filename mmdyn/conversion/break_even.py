@@ -138,14 +138,20 @@ class BreakEvenTable:
             dense()
             times.dense_ms.extend(self.ms_of(dense) for _ in range(2))
 
-    def tell(self, times: BreakEven, size: tuple[int, int], share: float) -> None:
-        """Says that frames of a size now run the other way, and why."""
-        blocks, dense = times.blocks(share), times.dense
+    def tell(
+        self, times: BreakEven, size: tuple[int, int], share: float, switched: bool = True
+    ) -> None:
+        """Says which way is faster for frames of a size, and what follows."""
         way = "the stock network runs" if times.is_dense else "blocks are executed"
+        follows = f"{way} from here on (dense_fallback=False always executes blocks)"
+        if not switched:
+            follows = (
+                "blocks do not pay here; larger images or networks gain, and with "
+                "dense_fallback=True the stock network takes such frames"
+            )
         logger.warning(
             "%s at %dx%d: %.1f ms a frame with %.0f%% of the blocks executed, %.1f ms without "
-            "blocks: %s from here on (dense_fallback=False always executes blocks)",
-            self.name, *size, blocks, 100 * share, dense, way,
+            "blocks: %s", self.name, *size, times.blocks(share), 100 * share, times.dense, follows,
         )  # fmt: skip
         self.save()
 

@@ -66,9 +66,10 @@ class BlockCopyConfig(_BlocksConfig):
         motion: What copied blocks show moves along with the picture, so that it stays in its place
             where the camera moves. None: for segmentors, whose output is a map; True moves every
             dense map that is kept, features too.
-        dense_fallback: On a CPU, let the stock network take the frames once the clock shows that it
-            is faster than blocks are at this budget; it is logged when that happens. A path of a
-            JSON file keeps the times for the next run. False always executes blocks.
+        dense_fallback: On a CPU, what to do once the clock shows that the stock network is faster
+            than blocks are at this budget. None warns; True lets the stock network take the frames,
+            whose executed share is then 1, and says so; a path is True and a JSON file that keeps
+            the times for the next run. False does not look.
     """
 
     policy: str | dict = "reinforce"
@@ -82,7 +83,7 @@ class BlockCopyConfig(_BlocksConfig):
     strict: bool = False
     replay: bool = True
     motion: bool | None = None
-    dense_fallback: bool | str = True
+    dense_fallback: bool | str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class DenseFallback:
-    """Watches the clock on a CPU; on other devices, or switched off, blocks are always executed.
+    """Watches the clock on a CPU; on other devices, or switched off, nobody does.
 
     Args:
         config: The user's choices.
@@ -29,7 +29,7 @@ class DenseFallback:
 
     def __init__(self, config: BlockCopyConfig, name: str) -> None:
         wanted = config.dense_fallback
-        self.enabled = bool(wanted)
+        self.enabled, self.switches = wanted is not False, bool(wanted)
         self.table = BreakEvenTable(name, wanted if isinstance(wanted, str) else None)
         self._dense_gmacs = 0.0
 
@@ -62,7 +62,10 @@ class DenseFallback:
             args, kwargs = tree_map(_own, call)  # the frame's results may lie in its arguments
             self.table.measure(times, lambda: forward(*args, **kwargs))
         if times.ran_on_blocks(stats["executed_share"], ms):
-            self.table.tell(times, tuple(image.shape[2:]), stats["executed_share"])
+            self.table.tell(times, tuple(image.shape[2:]), stats["executed_share"], self.switches)
+            if not self.switches:
+                self.enabled = times.is_dense = False
+                return
             for state in runtime.streams.states.values():
                 state.restart()
             runtime.memory.clear()  # it would not be of the frame before

@@ -32,6 +32,7 @@ class Timed(Net):
 
 
 def timed(**options) -> nn.Module:
+    options = {"dense_fallback": True, **options}
     net = converted(network(Timed), budget=0.3, replay=False, **options)
     runtime_of(net).fallback.table.clock = lambda: net.now
     return net
@@ -65,6 +66,16 @@ def test_it_can_be_switched_off():
     for image in clip(30):
         net(image)
     assert share(net) < 0.5 and net.ran_dense == 0
+
+
+def test_by_default_it_warns_once_and_keeps_the_budget(caplog):
+    net = timed(dense_fallback=None)
+    with caplog.at_level(logging.WARNING):
+        for image in clip(60):
+            net(image)
+    assert share(net) < 0.5 and net.ran_dense == 3
+    said = [r.getMessage() for r in caplog.records if "dense_fallback=True" in r.getMessage()]
+    assert len(said) == 1 and "blocks do not pay here" in said[0]
 
 
 def test_the_first_frame_on_blocks_after_stock_ones_runs_whole():
@@ -122,7 +133,8 @@ class Answering(Timed):
 
 
 def test_timing_the_stock_network_leaves_the_frame_its_results():
-    net, frames = converted(network(Answering), budget=0.3, replay=False), clip(2)
+    net = converted(network(Answering), budget=0.3, replay=False, dense_fallback=True)
+    frames = clip(2)
     runtime_of(net).fallback.table.clock = lambda: net.now
     net(frames[0])
     answers = types.SimpleNamespace(found=None)

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmdyn import compat
 from mmdyn.conversion.hosts.openmmlab import host_for
 
 PACKAGES = ("mmdet", "mmseg")
@@ -138,6 +139,7 @@ def build(name: str) -> nn.Module:
     """The config's model in evaluation mode, with random weights that hide no branch."""
     path = resolve(name)
     package = next((p for p in PACKAGES if name.startswith(f"{p}::") or p in path.parts), None)
+    compat.prepare()
     cfg = Config.fromfile(path)
     scope = cfg.get("default_scope") or package or "mmdet"
     importlib.import_module(f"{scope}.models")
