@@ -22,7 +22,8 @@ from mmdyn.conversion.tracking import detach
 from mmdyn.policies import BudgetController, Observation, Policy, select_cells
 from mmdyn.video import FeatureMemory, StreamState, StreamTable
 from mmdyn.video.clip_id import build_clip_id
-from mmdyn.video.motion import Motion, estimate_motion, grey_picture
+from mmdyn.video.motion import Motion
+from mmdyn.video.streams import move_along
 
 logger = logging.getLogger(__name__)
 
@@ -143,24 +144,10 @@ class BlockCopyRuntime:
         return states
 
     def _motion(self, image: Tensor, states: list[StreamState]) -> dict[int, Motion]:
-        """By slot, the motion since the frame before; what the stream remembers moves along."""
-        found: dict[int, Motion] = {}
+        """By slot, the motion since the frame before; empty where outputs do not follow it."""
         wanted = self.config.motion
         wanted = self.host.outputs_maps if wanted is None else wanted
-        if not wanted or self.policy.fixed_share is not None:
-            return found
-        size = (image.shape[2], image.shape[3])
-        for state, one in zip(states, image):
-            now = grey_picture(one)
-            if state.frames and state.picture is not None:
-                rest = None if state.motion is None else state.motion.rest
-                motion = found[state.slot] = estimate_motion(now, state.picture, size, rest)
-                state.motion = motion
-                state.thumbnail = motion.moved(state.thumbnail)
-                if state.task is not None:
-                    state.task = state.task.moved(motion.moved)
-            state.picture = now
-        return found
+        return move_along(states, image) if wanted and self.policy.fixed_share is None else {}
 
     def _observe(self, image, thumbnail, states, block, motion) -> Observation:
         size = (image.shape[2] // block[0], image.shape[3] // block[1])

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmdyn.video.motion import Motion
+from mmdyn.video.motion import Motion, estimate_motion, grey_picture
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,31 @@ class StreamState:
         self.frame = self.age = self.last_grid = self.picture = self.motion = None
         if self.controller is not None:
             self.controller.reset()
+
+
+def move_along(states: list[StreamState], image: Tensor) -> dict[int, Motion]:
+    """Finds the motion since each stream's last frame and moves along what the stream remembers.
+
+    Args:
+        states: One an image.
+        image: (N, C, H, W).
+
+    Returns:
+        Motion by memory slot, of the streams that had a frame before.
+    """
+    found: dict[int, Motion] = {}
+    size = (image.shape[2], image.shape[3])
+    for state, one in zip(states, image):
+        now = grey_picture(one)
+        if state.frames and state.picture is not None:
+            rest = None if state.motion is None else state.motion.rest
+            motion = found[state.slot] = estimate_motion(now, state.picture, size, rest)
+            state.motion = motion
+            state.thumbnail = motion.moved(state.thumbnail)
+            if state.task is not None:
+                state.task = state.task.moved(motion.moved)
+        state.picture = now
+    return found
 
 
 class StreamTable:
