@@ -22,7 +22,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmdyn.engine.inference import check_checkpoint, dataset_config, read_config
-from mmdyn.engine.launch import prepare_launch
+from mmdyn.engine.launch import finish_launch, prepare_launch
 from mmdyn.ops.allocator import keep_freed_memory
 
 
@@ -141,3 +141,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    finish_launch()

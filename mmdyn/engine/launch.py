@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import sys
 from typing import Any
 
 import torch
@@ -52,6 +54,21 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
             logger="current",
             level=logging.WARNING,
         )
+
+
+def finish_launch() -> None:
+    """Ends a process that gloo joined and that has done its work; others it leaves alone.
+
+    The interpreter's own end now and then aborts such a process, seen on a loaded machine as
+    "terminate called without an active exception", and torchrun takes that for a failure.
+    """
+    if not dist.is_initialized() or dist.get_backend() != "gloo":
+        return
+    dist.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def without_sync(node: Any) -> int:

@@ -43,3 +43,18 @@ def test_gpus_are_left_to_mmengine(config: Config, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     launch.prepare_launch(config, "pytorch")
     assert "model_wrapper_cfg" not in config and config.model.norm_cfg.type == "SyncBN"
+
+
+def test_a_process_on_its_own_is_not_ended() -> None:
+    launch.finish_launch()
+
+
+def test_a_joined_process_leaves_and_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    monkeypatch.setattr(launch.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(launch.dist, "get_backend", lambda: "gloo")
+    monkeypatch.setattr(launch.dist, "destroy_process_group", lambda: done.append("left"))
+    monkeypatch.setattr(launch.atexit, "_run_exitfuncs", lambda: done.append("handlers"))
+    monkeypatch.setattr(launch.os, "_exit", done.append)
+    launch.finish_launch()
+    assert done == ["left", "handlers", 0]
