@@ -48,7 +48,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     mmengine's ``AmpOptimWrapper`` refuses to run without an accelerator. bfloat16 has float32's
     range, so no loss scaling is needed; parameters and optimizer state stay float32. On a CPU that
-    only emulates bfloat16, ten times slower than float32, training stays in float32 and says so.
+    only emulates bfloat16, far slower than float32, training stays in float32 and says so.
 
     Args:
         **kwargs: See ``mmengine.optim.OptimWrapper``.
