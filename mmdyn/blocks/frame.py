@@ -169,7 +169,9 @@ class Frame:
                 active.note_store(data, "rows", key, wanted)
             return data
         count = 1 + (max(self.grid.slots) + 1) * self.grid.cells * per_cell
-        return like.new_full((count, channels), fill)
+        data = like.new_empty((count, channels))  # all cells run and write theirs
+        data[0] = fill
+        return data
 
     def maps(self, key: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """The dense composite of this call, one image a slot; fresh where nothing is remembered."""
@@ -180,7 +182,10 @@ class Frame:
                 active.note_store(data, "maps", key, dict(shape=shape))
             return data
         slots = max(self.grid.slots) + 1
-        return like.new_zeros((slots, *shape)).to(memory_format=torch.channels_last)
+        size = (slots, *shape)
+        return torch.empty(
+            size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+        )
 
     def kept(self, key: str) -> Tensor | None:
         """What the memory holds under a key, without using it."""

@@ -24,11 +24,14 @@ class Ring(NamedTuple):
         positions: (P,) int64 in the flattened block, or None for all of them.
         lookup: (bh * bw,) int64, a pixel's place among the P, -1 if it has none.
         count: P.
+        halved: (P,) int64, where each of the P lies in the flattened block at half resolution;
+            None if the block has no half.
     """
 
     positions: Tensor | None
     lookup: Tensor
     count: int  # type: ignore[assignment]
+    halved: Tensor | None = None
 
 
 class HaloTable(NamedTuple):
@@ -54,11 +57,14 @@ def ring_table(block: Pair, depth: Halo, device: torch.device) -> Ring:
     y, x = torch.arange(bh, device=device)[:, None], torch.arange(bw, device=device)[None, :]
     inside = (y < top) | (y >= bh - bottom) | (x < left) | (x >= bw - right)
     positions = inside.flatten().nonzero().flatten()
+    halved = None
+    if bh % 2 == 0 and bw % 2 == 0:
+        halved = fixed(positions // bw // 2 * (bw // 2) + positions % bw // 2)
     if positions.numel() == bh * bw:
-        return Ring(None, torch.arange(bh * bw, device=device), bh * bw)
+        return Ring(None, torch.arange(bh * bw, device=device), bh * bw, halved)
     lookup = torch.full((bh * bw,), -1, dtype=torch.int64, device=device)
     lookup[positions] = torch.arange(positions.numel(), device=device)
-    return Ring(fixed(positions), lookup, positions.numel())
+    return Ring(fixed(positions), lookup, positions.numel(), halved)
 
 
 def _resolve(coords: Tensor, size: int, mode: str) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from mmdyn.blocks.dispatch import RULES, implements
 from mmdyn.blocks.grid import Level
 from mmdyn.blocks.padded import PaddedBlockTensor
+from mmdyn.blocks.rules.folding import activate, fold_residual, gated_by_itself, same_place
 from mmdyn.blocks.tensor import BlockTensor, Refusal, split
 
 T = torch.Tensor
@@ -72,18 +73,6 @@ def _unary_in_place(func):
         return x.write(lambda level: func(level, *args, **kwargs))
 
     return rule
-
-
-def activate(x: BlockTensor, func, name: str | None, scalars: tuple, in_place: bool):
-    """An activation: folded into the convolution before it, in place, or a new tensor."""
-    if name and x.deferred is not None:
-        folded = x.deferred.with_activation(name, scalars)
-        if folded is not None:
-            if not in_place:
-                return x.like(folded)
-            x.deferred = folded
-            return x
-    return x.write(func) if in_place else x.map(func)
 
 
 def _activation(func, name: str | None):
@@ -162,14 +151,10 @@ def _levels_of(value: Tensor, x: BlockTensor):
     return split(x.frame, value, x.block).packed
 
 
-def _same_place(a: BlockTensor, b: BlockTensor) -> bool:
-    return a.frame is b.frame and a.block == b.block
-
-
 def _operands(args: tuple) -> tuple[BlockTensor, list[_Operand]] | str:
     """The first block operand and all operands cut to its blocks, or why that cannot be."""
     x = next(a for a in args if isinstance(a, BlockTensor))
-    if any(isinstance(a, BlockTensor) and not _same_place(a, x) for a in args):
+    if any(isinstance(a, BlockTensor) and not same_place(a, x) for a in args):
         return "feature maps of different sizes"
     operands = [_Operand(a, x) for a in args]
     if any(o.levels is None for o in operands):
@@ -207,11 +192,7 @@ def _binary_in_place(func):
     def rule(x, *args, **kwargs):
         if not isinstance(x, BlockTensor):
             return Refusal("blocks written into a dense tensor")
-        if (
-            func in (T.add_, T.__iadd__)
-            and not kwargs
-            and _fold_residual(x, args[0], x) is not None
-        ):
+        if func in (T.add_, T.__iadd__) and not kwargs and fold_residual(x, args[0], x) is not None:
             return x
         if any(isinstance(a, PaddedBlockTensor) for a in (*args, *kwargs.values())):
             return Refusal("explicit padding before it")
@@ -228,30 +209,12 @@ def _binary_in_place(func):
     return rule
 
 
-def _fold_residual(x: BlockTensor, other, into: BlockTensor | None) -> BlockTensor | None:
-    """Adds `other` in the epilogue of the convolution that makes `x`; None if it cannot be."""
-    if x.deferred is None or not isinstance(other, BlockTensor) or not _same_place(x, other):
-        return None
-    if other.shape != x.shape or other is x:
-        return None
-    folded = x.deferred.with_residual(other.packed)
-    if folded is None:
-        return None
-    for level in other.packed:
-        if level is not None:
-            x.frame.add_reader(level, folded.reference())
-    if into is None:
-        return x.like(folded)
-    into.deferred = folded
-    return into
-
-
 def _add(func):
     def rule(*args, **kwargs):
         a, b = args[:2] if len(args) > 1 else (args[0], None)
         if not kwargs and isinstance(a, BlockTensor) and isinstance(b, BlockTensor):
             for x, other in ((a, b), (b, a)):
-                folded = _fold_residual(x, other, None)
+                folded = fold_residual(x, other, None)
                 if folded is not None:
                     return folded
         return _pointwise(func, args, kwargs)
@@ -259,24 +222,10 @@ def _add(func):
     return rule
 
 
-def _gated_by_itself(a, b) -> BlockTensor | None:
-    """``x * sigmoid(x)`` on a convolution that has not run: its swish, in the epilogue."""
-    for x, gate in ((a, b), (b, a)):
-        if not isinstance(x, BlockTensor) or not isinstance(gate, BlockTensor):
-            return None
-        made = gate.deferred
-        if made is None or x.deferred is None or made.parent is not x.deferred:
-            continue
-        if made.epilogue.activation == "sigmoid" and not x.deferred.epilogue.activation:
-            folded = x.deferred.with_activation("swish")
-            return None if folded is None else x.like(folded)
-    return None
-
-
 def _mul(func):
     def rule(*args, **kwargs):
         if len(args) == 2 and not kwargs:
-            folded = _gated_by_itself(*args)
+            folded = gated_by_itself(*args)
             if folded is not None:
                 return folded
         return _pointwise(func, args, kwargs)

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmdyn.blocks.grid import Level
 from mmdyn.blocks.padded import PaddedBlockTensor
 from mmdyn.blocks.tables import Halo, Pair
-from mmdyn.blocks.tensor import BlockTensor, Packed, doubled
+from mmdyn.blocks.tensor import BlockTensor, Packed
 from mmdyn.ops.conv import Windows, halo_means, reads_in_place
 from mmdyn.ops.windows import gather_windows, write_ring
 
@@ -182,5 +182,5 @@ def fill_store(x: BlockTensor, op: str, packed: Packed, ring, fill: float) -> Te
     store = write_ring(store, grid.ring_rows(Level.FULL, ring.count), blocks, ring.positions)
     if halves is not None:
         rows = grid.ring_rows(Level.HALF, ring.count)
-        store = write_ring(store, rows, doubled(halves), ring.positions)
+        store = write_ring(store, rows, halves, ring.halved)
     return store

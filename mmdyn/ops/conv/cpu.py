@@ -13,9 +13,11 @@ from torch import Tensor
 
 from mmdyn.ops.conv.in_place import Windows, conv_windows
 from mmdyn.ops.conv.reference import Epilogue
+from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
 _PLAIN = Epilogue()
+_MOST_PACKED = 8  # orders of a weight that are kept
 
 
 @lru_cache(maxsize=8)
@@ -60,7 +62,8 @@ class PackedConv:
     def __init__(self, weight: Tensor, bias: Tensor | None, stride, dilation, groups: int) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         self.stride, self.dilation, self.groups = tuple(stride), tuple(dilation), groups
-        self._packed: Tensor | None = None
+        # By height and width: oneDNN orders a weight by these, and takes another order badly.
+        self._packed: dict[tuple[int, ...], Tensor | UnfoldedConv] = {}
         self._taps: Tensor | None = None  # (kh, kw, Cin / groups, Cout)
 
     @staticmethod
@@ -86,16 +89,26 @@ class PackedConv:
         if isinstance(x, Windows):
             return self._in_place(x, epilogue, residual)
         if x.device.type == "cpu" and x.shape[0] and self._fusible(x, epilogue, residual):
-            if self._packed is None:
-                self._packed = self._pack(
-                    self.weight, self.stride, self.dilation, self.groups, x.shape
-                )
+            packed = self._packed.get(tuple(x.shape[2:]))
+            packed = self._packed_for(x) if packed is None else packed
+            if isinstance(packed, UnfoldedConv):
+                return packed(x, epilogue, residual)
             return _run_fused(
-                x, self._packed, self.bias, self.stride, self.dilation, self.groups,
-                epilogue, residual,
-            )  # fmt: skip
+                x, packed, self.bias, self.stride, self.dilation, self.groups, epilogue, residual
+            )
         out = F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
         return epilogue(out, residual)
+
+    def _packed_for(self, x: Tensor) -> Tensor | UnfoldedConv:
+        size = tuple(x.shape[2:])
+        if len(self._packed) == _MOST_PACKED:
+            self._packed.pop(next(iter(self._packed)))
+        if unfolding_pays(size, self.weight, self.stride, self.dilation, self.groups):
+            packed = UnfoldedConv(self.weight, self.bias, self.stride, self.dilation, size)
+        else:
+            packed = self._pack(self.weight, self.stride, self.dilation, self.groups, x.shape)
+        self._packed[size] = packed
+        return packed
 
     def _in_place(self, x: Windows, epilogue: Epilogue, residual: Tensor | None) -> Tensor:
         if self._taps is None:

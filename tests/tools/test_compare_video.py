@@ -1,0 +1,28 @@
+"""tools/compare_video.py: the rows it measures are of the variants that it names."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+
+def test_variants_of_a_clip(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    out = tmp_path / "rows.json"
+    done = tiny.run(
+        "compare_video", tiny.config, tiny.checkpoint, "--block-size", 32, "--budgets", 1.0, 0.5,
+        "--policies", "frame_difference", "--skip", 2, "--json", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = {row["variant"]: row for row in json.loads(out.read_text())}
+    assert list(rows) == [
+        "dense", "dense, fused", "every 2th frame", "scale 0.5",
+        "BlockCopy 1, frame_difference", "BlockCopy 0.5, frame_difference",
+    ]  # fmt: skip
+    dense, full = rows["dense"], rows["BlockCopy 1, frame_difference"]
+    assert dense["frames"] == 4
+    assert full["gmacs"] == pytest.approx(dense["gmacs"], rel=1e-3)
+    assert full["metrics"]["mIoU"] == pytest.approx(dense["metrics"]["mIoU"], abs=0.05)
+    assert rows["every 2th frame"]["executed"] == 0.5
+    assert rows["scale 0.5"]["gmacs"] == pytest.approx(dense["gmacs"] / 4)
+    assert rows["BlockCopy 0.5, frame_difference"]["gmacs"] < 0.9 * dense["gmacs"]

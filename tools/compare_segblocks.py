@@ -1,0 +1,77 @@
+"""SegBlocks against what one would do instead, on a config's test images, each through all in turn.
+
+    python tools/compare_segblocks.py CONFIG CHECKPOINT --dense DENSE_CHECKPOINT --block-size 64
+
+CONFIG is a stock (dense) config. CHECKPOINT was trained with SegBlocks, DENSE_CHECKPOINT without.
+Without --dense the dense rows run CHECKPOINT's weights, which is not what dense training gives.
+"""
+
+import argparse
+import copy
+
+import torch
+from comparing import Converted, Dense, Scaled, add_arguments, block_size, build_runner, run, show
+from mmengine.runner import load_checkpoint
+
+import mmdyn
+from mmdyn.ops.allocator import keep_freed_memory
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser)
+    parser.add_argument("--dense", help="checkpoint of the network trained densely")
+    parser.add_argument("--budgets", type=float, nargs="*", default=[0.4, 0.2])
+    parser.add_argument(
+        "--policies", nargs="*", default=["reinforce", "heuristic", "random"],
+        help="each at every budget; all-full and all-half once",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=3, help="of the random policy")
+    return parser.parse_args()
+
+
+def decisions(args: argparse.Namespace) -> dict[str, tuple[float, str | dict]]:
+    """Budget and policy of each converted variant, by its name."""
+    found: dict[str, tuple[float, str | dict]] = {}
+    for policy in args.policies:
+        if policy.startswith("all-"):
+            found[policy] = (1.0, policy)
+            continue
+        for budget in args.budgets:
+            if policy != "random":
+                found[f"{policy} {budget:g}"] = (budget, policy)
+                continue
+            for seed in range(args.seeds):
+                found[f"random {budget:g}, seed {seed}"] = (budget, dict(type="random", seed=seed))
+    return found
+
+
+def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
+    model = model.to(memory_format=torch.channels_last).eval()
+    dense = copy.deepcopy(model)
+    if args.dense:
+        load_checkpoint(dense, args.dense, map_location="cpu")
+    variants: dict[str, Dense] = {"dense": Dense(dense)}
+    for scale in args.scales:
+        variants[f"dense at scale {scale:g}"] = Scaled(dense, scale)
+    for name, (budget, policy) in decisions(args).items():
+        converted = copy.deepcopy(model)
+        config = mmdyn.SegBlocksConfig(budget=budget, policy=policy, block_size=block_size(args))
+        mmdyn.convert_model(converted, config, trial=False)
+        # Again, for the policy's own weights, which the stock network has no place for.
+        load_checkpoint(converted, args.checkpoint, map_location="cpu")
+        variants[name] = Converted(converted, warm=True)
+    return variants
+
+
+def main() -> None:
+    args = parse_args()
+    keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    runner = build_runner(args)
+    show(run(runner, build_variants(runner.model, args), args.frames), args.json)
+
+
+if __name__ == "__main__":
+    main()
