@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmdyn.engine.inference import check_checkpoint, read_config
 from mmdyn.engine.launch import finish_launch, prepare_launch
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         "--resume",
         nargs="?",
         const="auto",
-        help="go on from this checkpoint, or from the last one in the work folder",
+        help="go on from this checkpoint, or from the last one in the work folder if there is one",
     )
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="KEY=VALUE merged into the config"
@@ -68,23 +68,35 @@ def use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper = ConfigDict(wrapper, type="mmdyn.AutocastOptimWrapper")
 
 
+def resume_from_work_dir(cfg: Config) -> None:
+    """Goes on from the work folder's last checkpoint; without one the training starts.
+
+    mmengine would resume from ``load_from``, the weights that a training starts from.
+    """
+    last = find_latest_checkpoint(cfg.work_dir)
+    cfg.resume = last is not None
+    if last is not None:
+        cfg.load_from = last
+
+
 def main() -> None:
     args = parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     keep_freed_memory()
     try:
         cfg = read_config(args.config, args.cfg_options)
-        if args.resume and args.resume != "auto":
-            cfg.load_from = check_checkpoint(args.resume)
-        elif cfg.get("load_from"):
+        stem = Path(args.config.split("::")[-1]).stem
+        cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{stem}"
+        if args.resume == "auto":
+            resume_from_work_dir(cfg)
+        elif args.resume:
+            cfg.resume, cfg.load_from = True, args.resume
+        if cfg.get("load_from"):
             check_checkpoint(cfg.load_from)
         if args.amp:
             use_mixed_precision(cfg)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"tools/train.py: {error}")
-    stem = Path(args.config.split("::")[-1]).stem
-    cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{stem}"
-    cfg.resume = bool(args.resume) or cfg.get("resume", False)
     prepare_launch(cfg, args.launcher)
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
     runner.train()

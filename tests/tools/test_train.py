@@ -15,6 +15,22 @@ def test_trains_a_config_in_mixed_precision(tiny: SimpleNamespace, tmp_path: Pat
     assert all(torch.isfinite(v.float()).all() for v in state.values())
 
 
+def test_resume_of_a_fine_tuning_goes_on_where_it_stopped(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    start = f"load_from={tiny.checkpoint}"
+    for iterations in (2, 4):  # there is nothing to go on from at first
+        done = tiny.run(
+            "train", tiny.config, "--work-dir", tmp_path, "--resume", "--cfg-options", start,
+            f"train_cfg.max_iters={iterations}", "log_level=INFO",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert (tmp_path / f"iter_{iterations}.pth").exists()
+    first, second = sorted(tmp_path.glob("*/*.log"))
+    assert "resumed epoch" not in first.read_text()
+    assert "resumed epoch: 0, iter: 2" in second.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
