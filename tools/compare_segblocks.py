@@ -11,9 +11,9 @@ import copy
 
 import torch
 from comparing import Converted, Dense, Scaled, add_arguments, block_size, build_runner, run, show
-from mmengine.runner import load_checkpoint
 
 import mmdyn
+from mmdyn.engine.inference import load_weights
 from mmdyn.ops.allocator import keep_freed_memory
 
 
@@ -50,7 +50,7 @@ def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
     model = model.to(memory_format=torch.channels_last).eval()
     dense = copy.deepcopy(model)
     if args.dense:
-        load_checkpoint(dense, args.dense, map_location="cpu")
+        load_weights(dense, args.dense)
     variants: dict[str, Dense] = {"dense": Dense(dense)}
     for scale in args.scales:
         variants[f"dense at scale {scale:g}"] = Scaled(dense, scale)
@@ -59,7 +59,7 @@ def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
         config = mmdyn.SegBlocksConfig(budget=budget, policy=policy, block_size=block_size(args))
         mmdyn.convert_model(converted, config, trial=False)
         # Again, for the policy's own weights, which the stock network has no place for.
-        load_checkpoint(converted, args.checkpoint, map_location="cpu")
+        load_weights(converted, args.checkpoint)
         variants[name] = Converted(converted, warm=True)
     return variants
 

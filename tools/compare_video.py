@@ -31,11 +31,13 @@ def parse_args() -> argparse.Namespace:
 class Skipping(Dense):
     """The network on every k-th frame; between them the last output is kept."""
 
-    warm = False
-
     def __init__(self, model, every: int) -> None:
         super().__init__(model)
         self.every, self.seen, self.last = every, 0, None
+
+    def prepare(self, data: dict) -> None:
+        super().prepare(data)
+        self.seen, self.last, self.shares = 0, None, []
 
     def __call__(self, data: dict):
         run = self.seen % self.every == 0
@@ -52,12 +54,19 @@ class Skipping(Dense):
         return samples
 
 
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, ... 11th, ... 21st."""
+    tens, ones = divmod(number % 100, 10)
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(ones, "th") if tens != 1 else "th"
+    return f"{number}{ending}"
+
+
 def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
     model = model.to(memory_format=torch.channels_last).eval()
     best = fused(model)
     variants = {"dense": Dense(model), "dense, fused": Dense(best)}
     for every in args.skip:
-        variants[f"every {every}th frame"] = Skipping(best, every)
+        variants[f"every {ordinal(every)} frame"] = Skipping(best, every)
     for scale in args.scales:
         variants[f"scale {scale:g}"] = Scaled(fused(model), scale)
     for policy in args.policies:

@@ -6,41 +6,46 @@ import argparse
 import copy
 import json
 import statistics
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.config import DictAction
+from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-import mmdyn
-import mmdyn.compat
 from mmdyn.conversion import runtime_of
+from mmdyn.conversion.tracking import counted
+from mmdyn.engine.inference import check_checkpoint, load_weights, read_config
 
 
 class Dense:
     """The network on every sample.
 
     Attributes:
-        gmacs, shares: Of the samples so far, where they differ from the dense network's.
-        warm: Run once before it is timed.
+        gmacs, shares: Of the samples so far, where they differ from sample to sample.
+        run_gmacs: Of one run of the network on the first sample.
     """
-
-    warm = True
 
     def __init__(self, model) -> None:
         self.model = model
         self.gmacs: list[float] = []
         self.shares: list[float] = []
+        self.run_gmacs = 0.0
 
     def __call__(self, data: dict):
         return self.model.test_step(data)
 
-    def expect(self, dense_gmacs: float) -> None:
-        """Told once what the dense network needs for a sample."""
+    def prepare(self, data: dict) -> None:
+        """A run before those that are timed; counts what it multiplies, on the real input."""
+        with counted(self.model) as macs:
+            self(data)
+        self.run_gmacs = sum(macs.values()) / 1e9
 
 
 class Scaled(Dense):
@@ -49,9 +54,6 @@ class Scaled(Dense):
     def __init__(self, model, scale: float) -> None:
         super().__init__(model)
         self.scale = scale
-
-    def expect(self, dense_gmacs: float) -> None:
-        self.gmacs = [dense_gmacs * self.scale**2]
 
     def __call__(self, data: dict):
         images, samples = [], []
@@ -70,7 +72,7 @@ class Scaled(Dense):
 
 
 class Converted(Dense):
-    """The network converted.
+    """The network converted; it counts itself what it executes.
 
     Args:
         warm: Run once before it is timed; not for a network that remembers samples.
@@ -87,6 +89,11 @@ class Converted(Dense):
         self.shares.append(stats["executed_share"])
         return out
 
+    def prepare(self, data: dict) -> None:
+        if self.warm:
+            self(data)
+            self.gmacs, self.shares = [], []
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that all comparing tools have."""
@@ -100,28 +107,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
 
 
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the tool with a message instead of a traceback where a file is missing or broken."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        sys.exit(f"tools/{Path(sys.argv[0]).name}: {error}")
+
+
 def build_runner(args: argparse.Namespace) -> Runner:
-    """The config's runner, with the checkpoint loaded."""
-    mmdyn.compat.prepare()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = f"work_dirs/{Path(args.config).stem}"
+    """The config's runner, with the checkpoint loaded; ends the tool if a file is missing."""
+    with one_line_errors():
+        cfg = read_config(args.config, args.cfg_options)
+        for path in (args.checkpoint, getattr(args, "dense", None)):
+            if path:
+                check_checkpoint(path)
+        if "test_dataloader" not in cfg:
+            raise ValueError(f"{args.config} has no test_dataloader; add one to compare on.")
+    cfg.work_dir = f"work_dirs/{Path(args.config.split('::')[-1]).stem}"
     runner = Runner.from_cfg(cfg)
-    load_checkpoint(runner.model, args.checkpoint, map_location="cpu")
+    with one_line_errors():
+        load_weights(runner.model, args.checkpoint)
     return runner
 
 
 def block_size(args: argparse.Namespace) -> int | tuple[int, ...]:
     return args.block_size[0] if len(args.block_size) == 1 else tuple(args.block_size)
-
-
-def gmacs_of(model, data: dict) -> float:
-    """Multiply-accumulates of the dense network on this frame, by the same counter."""
-    model = copy.deepcopy(model)
-    mmdyn.convert_model(model, mmdyn.BlockCopyConfig(policy="all", block_size=32), trial=False)
-    model.test_step(data)
-    return runtime_of(model).stats["dense_gmacs"]
 
 
 def clone(data: dict) -> dict:
@@ -133,27 +145,19 @@ def clone(data: dict) -> dict:
 
 @torch.no_grad()
 def run(runner: Runner, variants: dict[str, Dense], frames: int | None) -> list[dict]:
-    """Every sample of the test set through all variants, each with its own evaluator.
-
-    `variants` holds the stock network as "dense".
-    """
+    """Every sample of the test set through all variants, each with its own evaluator."""
     loader = runner.build_dataloader(runner.cfg.test_dataloader)
     count = min(frames or len(loader), len(loader))
     evaluators, times = {}, {name: [] for name in variants}
     for name in variants:
         evaluators[name] = runner.build_evaluator(copy.deepcopy(runner.cfg.test_evaluator))
         evaluators[name].dataset_meta = loader.dataset.metainfo
-    dense_gmacs = None
     for i, data in enumerate(track(loader, total=count, description="frames")):
         if i >= count:
             break
-        if dense_gmacs is None:
-            dense_gmacs = gmacs_of(variants["dense"].model, clone(data))
+        if i == 0:
             for variant in variants.values():
-                if variant.warm:
-                    variant(clone(data))
-                variant.gmacs, variant.shares = [], []
-                variant.expect(dense_gmacs)
+                variant.prepare(clone(data))
         for name, variant in variants.items():
             frame = clone(data)
             started = time.perf_counter()
@@ -163,7 +167,7 @@ def run(runner: Runner, variants: dict[str, Dense], frames: int | None) -> list[
     rows = []
     for name, variant in variants.items():
         share = statistics.mean(variant.shares) if variant.shares else 1.0
-        gmacs = statistics.mean(variant.gmacs) if variant.gmacs else dense_gmacs * share
+        gmacs = statistics.mean(variant.gmacs) if variant.gmacs else variant.run_gmacs * share
         rows.append(
             dict(
                 variant=name, frames=count, executed=share, gmacs=gmacs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,24 @@ def check_checkpoint(path: str) -> str:
     return path
 
 
+def load_weights(model, path: str) -> dict:
+    """Loads a checkpoint's weights into a model; returns the checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint, or broken.
+    """
+    check_checkpoint(path)
+    try:
+        return load_checkpoint(model, path, map_location="cpu")
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({said[:200]}); is the file whole? Fetch it or "
+            "train again."
+        ) from error
+
+
 def build_model(cfg: Config, checkpoint: str | None = None, device: str = "cpu"):
     """The model of a config in evaluation mode, with the checkpoint's weights if one is given.
 
@@ -76,8 +95,7 @@ def build_model(cfg: Config, checkpoint: str | None = None, device: str = "cpu")
     model = revert_sync_batchnorm(MODELS.build(arguments))
     meta: dict[str, Any] = {}
     if checkpoint is not None:
-        loaded = load_checkpoint(model, check_checkpoint(checkpoint), map_location="cpu")
-        meta = loaded.get("meta", {}).get("dataset_meta") or {}
+        meta = load_weights(model, checkpoint).get("meta", {}).get("dataset_meta") or {}
     model.dataset_meta = {k.lower(): v for k, v in meta.items()} or dataset_meta(cfg)
     return model.to(device).eval()
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -16,13 +16,19 @@ def test_variants_of_a_clip(tiny: SimpleNamespace, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = {row["variant"]: row for row in json.loads(out.read_text())}
     assert list(rows) == [
-        "dense", "dense, fused", "every 2th frame", "scale 0.5",
+        "dense", "dense, fused", "every 2nd frame", "scale 0.5",
         "BlockCopy 1, frame_difference", "BlockCopy 0.5, frame_difference",
     ]  # fmt: skip
     dense, full = rows["dense"], rows["BlockCopy 1, frame_difference"]
     assert dense["frames"] == 4
     assert full["gmacs"] == pytest.approx(dense["gmacs"], rel=1e-3)
     assert full["metrics"]["mIoU"] == pytest.approx(dense["metrics"]["mIoU"], abs=0.05)
-    assert rows["every 2th frame"]["executed"] == 0.5
+    assert rows["every 2nd frame"]["executed"] == 0.5
     assert rows["scale 0.5"]["gmacs"] == pytest.approx(dense["gmacs"] / 4)
     assert rows["BlockCopy 0.5, frame_difference"]["gmacs"] < 0.9 * dense["gmacs"]
+
+
+def test_frames_are_counted_in_words(tool: ModuleType) -> None:
+    numbers = (1, 2, 3, 4, 11, 12, 13, 21, 102, 113)
+    words = "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 113th"
+    assert " ".join(tool.ordinal(number) for number in numbers) == words
