@@ -74,7 +74,13 @@ class ConstantRef:
         if not isinstance(other, ConstantRef):
             return False
         a, b = self.tensor, other.tensor
-        return a is b or (a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b)))
+        kind = _kind(a)
+        return a is b or (kind is not None and kind == _kind(b) and bool(torch.equal(a, b)))
+
+
+def _kind(x: Tensor) -> tuple | None:
+    """What two tensors must share to be compared; None for packed ones, which cannot be."""
+    return (x.shape, x.dtype, x.device) if x.layout == torch.strided else None
 
 
 Source = TableRef | StoreRef | InputRef | ConstantRef

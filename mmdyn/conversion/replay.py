@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from mmdyn.blocks import BlockTensor, Frame, Level, Tracker
 from mmdyn.blocks.program import Program
 from mmdyn.blocks.recording import Recorder
-from mmdyn.conversion.fingerprint import Fingerprint
+from mmdyn.conversion.fingerprint import Fingerprint, hooked_everywhere
 from mmdyn.conversion.tracking import Enter, Leave, runs_compiled
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ class Segment:
     def __call__(self, *args, **kwargs):
         replayer = self.replayer
         frame = replayer.tracker.frame
-        if frame is None or frame.memory is None or replayer.busy or self.refused:
+        away = frame is None or frame.memory is None
+        if away or replayer.busy or self.refused or hooked_everywhere():
             return self.stock(args, kwargs)
         return replayer.call(self, frame, args, kwargs)
 

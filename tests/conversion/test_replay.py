@@ -15,40 +15,7 @@ import mmdyn
 from mmdyn.conversion.dynamic import runtime_of
 from mmdyn.conversion.replay import Segment
 from tests.conversion.networks import SIZE, Net, clip, converted, network
-
-FRAMES = 16
-
-
-class Host(nn.Module):
-    """A network inside a network: its `net` is the segment."""
-
-    def __init__(self, net: nn.Module | None = None) -> None:
-        super().__init__()
-        self.net = net or network()
-
-    def forward(self, x):
-        return self.net(x)
-
-
-def pair_of(net: nn.Module, **options) -> tuple[nn.Module, nn.Module]:
-    """The same network converted with and without replay."""
-    net = Host(net).eval()
-    options = {"policy": "frame_difference", "budget": 0.5, **options}
-    return converted(copy.deepcopy(net), **options), converted(net, replay=False, **options)
-
-
-def replayed(model: nn.Module) -> int:
-    return model.net.__dict__["forward"].replayer.replayed
-
-
-def run_both(pair, frames, autocast: bool = False) -> None:
-    for frame in frames:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            outs = [model(frame.clone()) for model in pair]
-        assert torch.equal(*outs)
-        stats = [runtime_of(model).stats for model in pair]
-        assert stats[0]["gmacs"] == stats[1]["gmacs"] > 0
-        assert stats[0]["dense_gmacs"] == stats[1]["dense_gmacs"]
+from tests.conversion.replays import FRAMES, Host, pair_of, replayed, run_both
 
 
 @pytest.mark.parametrize("options", [{}, {"budget": 0.2}, {"max_age": 3}, {"block_size": (8, 32)}])
@@ -75,37 +42,46 @@ def test_many_shapes_and_clips():
     assert replayed(pair[0])
 
 
-def _add(net):
-    with torch.no_grad():
-        net.conv.weight.add_(0.1)
+class Neck(nn.Module):
+    """Like FPN: a convolution of each map, of which the caller reads some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
+
+    def forward(self, x):
+        return self.first(x), self.second(F.avg_pool2d(x, 2))
 
 
-def _past_the_counters(net):
-    net.conv.weight.data.mul_(1.5)
+class Partly(nn.Module):
+    def __init__(self, read: int) -> None:
+        super().__init__()
+        self.stem, self.neck, self.read = nn.Conv2d(3, 8, 3, padding=1), Neck(), read
+
+    def forward(self, x):
+        outs = self.neck(F.relu(self.stem(x)))
+        return outs[0] if self.read == 1 else outs[0].mean() * F.interpolate(outs[1], SIZE)
 
 
-def _load(net):
-    state = {k: v + 0.1 if v.is_floating_point() else v for k, v in net.state_dict().items()}
-    net.load_state_dict(state, assign=True)
-
-
-def _replace(net):
-    net.gate = nn.Sequential(copy.deepcopy(net.gate), nn.Tanh())
-
-
-def _hook(net):
-    net.conv.register_forward_hook(lambda module, args, out: out * 2)
-
-
-@pytest.mark.parametrize("change", [_add, _past_the_counters, _load, _replace, _hook])
-def test_changes_between_frames_are_followed(change):
-    pair = pair_of(network(), max_age=1)
+@pytest.mark.parametrize("read", [1, 2])
+@pytest.mark.parametrize("policy", ["all", "frame_difference"])
+def test_outputs_that_nobody_reads(read, policy):
+    pair = pair_of(Partly(read), policy=policy)
     run_both(pair, clip(FRAMES))
-    assert replayed(pair[0])
+    assert pair[0].net.__dict__["forward"].replayer.replayed
+
+
+@pytest.mark.parametrize("frame", range(1, 7))
+def test_weights_written_while_modules_are_recorded(frame):
+    pair = pair_of(Partly(2), policy="all", max_age=1)
+    frames = clip(FRAMES)
+    run_both(pair, frames[:frame])
     for model in pair:
-        change(model.net)
-        mmdyn.reset(model)
-    run_both(pair, clip(FRAMES, seed=1))
+        for parameter in model.parameters():
+            with torch.no_grad():
+                parameter.mul_(0.9)
+    run_both(pair, frames[frame:])
+    assert replayed(pair[0])
 
 
 class ByValue(Net):
