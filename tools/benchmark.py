@@ -205,6 +205,11 @@ def first_output(out) -> torch.Tensor:
     return out.float()
 
 
+def times(factor: float | None) -> str:
+    """A speed-up; '-' where nothing ran and there is no bound."""
+    return "-" if factor is None else f"{factor:.2f}x"
+
+
 def show(rows: list[dict], allocator: bool) -> None:
     names = list(rows[0]["dense_ms"])
     head = ["arithmetic", *(f"{n} ms" for n in names), "sparse ms", "policy ms", "first frames ms"]
@@ -214,7 +219,7 @@ def show(rows: list[dict], allocator: bool) -> None:
             f"{row['active']:.1%}", *(f"{row['dense_ms'][n]:.1f}" for n in names),
             f"{row['sparse_ms']:.1f}", f"{row['policy_ms']:.1f}",
             " ".join(f"{ms:.0f}" for ms in row["first_frames_ms"]),
-            f"{row['speedup']:.2f}x", f"{row['ideal']:.2f}x", f"{row['frac']:.2f}",
+            f"{row['speedup']:.2f}x", times(row["ideal"]), f"{row['frac']:.2f}",
             f"{row['state_mb']:.0f}", f"{row['peak_rss_mb']:.0f}",
         )  # fmt: skip
     console = Console(width=150)
@@ -236,10 +241,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     clock = Clock(args.device, args.retries)
     rows = [measure(args, active, clock) for active in args.active]
-    show(rows, allocator)
     if args.json:
         with open(args.json, "w") as file:
             json.dump(rows if len(rows) > 1 else rows[0], file, indent=1)
+    show(rows, allocator)
 
 
 if __name__ == "__main__":

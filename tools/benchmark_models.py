@@ -55,20 +55,33 @@ def _strip(cfg) -> None:
 class DenseCore(nn.Module):
     """Everything of a detector or segmentor that is convolutional: backbone, neck, dense heads.
 
-    Returns the head's maps and, where RoI heads follow, the features that they read.
+    Returns the head's maps and, where RoI heads follow, the features that they read. Of decode
+    heads in a cascade each gets the features and the map of the one before.
+
+    Raises:
+        ValueError: If one of them works on points and not on maps.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.head = next(
+        head = next(
             getattr(model, n) for n in ("decode_head", "rpn_head", "bbox_head", "mask_head")
             if getattr(model, n, None) is not None
         )  # fmt: skip
+        self.heads = head if isinstance(head, nn.ModuleList) else nn.ModuleList([head])
+        for one in self.heads:
+            if hasattr(one, "get_points_test"):
+                raise ValueError(
+                    f"{type(one).__name__} refines single points, which no block holds; benchmark "
+                    "the network without it, or time it whole with tools/compare_video.py"
+                )
 
     def forward(self, image: Tensor):
         features = self.model.extract_feat(image)
-        out = self.head.forward(features)
+        out = self.heads[0].forward(features)
+        for head in self.heads[1:]:
+            out = head.forward(features, out)
         return (out, tuple(features)) if hasattr(self.model, "roi_head") else out
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +28,7 @@ from mmdyn.conversion import BlockCopyConfig, SegBlocksConfig, runtime_of
 from mmdyn.conversion.counting import count_macs
 from mmdyn.engine.inference import (
     build_model,
+    convert_as_asked,
     frames_dataset,
     pipeline_config,
     read_config,
@@ -58,6 +58,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--shape takes one or two sides in pixels, got {args.shape}")
     if not 0 <= args.active <= 1:
         parser.error(f"--active is a share from 0 to 1, got {args.active}")
+    if args.clip and args.method != "blockcopy":
+        parser.error(f"--clip counts BlockCopy; leave it off for --method {args.method}")
     return args
 
 
@@ -137,12 +139,8 @@ def table_of(dense: dict, executed: dict, depth: int) -> Table:
 
 def prepare_clip(args: argparse.Namespace, model) -> None:
     """Converts the model for a clip, or gives its own conversion another budget or policy."""
-    asked = {k: v for k, v in dict(budget=args.budget, policy=args.policy).items() if v is not None}
-    config = BlockCopyConfig(budget=0.3, block_size=args.block_size)
-    if mmdyn.is_converted(model):
-        config = runtime_of(model).config
-        mmdyn.restore_model(model)
-    mmdyn.convert_model(model, replace(config, **asked), trial=False)
+    asked = dict(budget=args.budget, policy=args.policy)
+    convert_as_asked(model, asked, trial=False, budget=0.3, block_size=args.block_size)
 
 
 def main(arguments: list[str] | None = None) -> None:

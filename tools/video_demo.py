@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ import mmdyn
 from mmdyn.conversion import runtime_of
 from mmdyn.engine.inference import (
     build_model,
+    convert_as_asked,
     frames_dataset,
     pipeline_config,
     read_config,
@@ -63,26 +63,30 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def check_outputs(args: argparse.Namespace) -> None:
+    """Refuses names that could not be written, before anything is computed.
+
+    Raises:
+        ValueError: For an ending that is not known.
+    """
+    FilmWriter(args.out)
+    endings = (".png", ".jpg", ".jpeg")
+    if args.sheet and not args.sheet.lower().endswith(endings):
+        raise ValueError(f"--sheet must end in one of {', '.join(endings)}, got {args.sheet}")
+
+
 def make_model(args: argparse.Namespace):
     """The model, converted as asked for, and the steps of its test pipeline."""
     cfg = read_config(args.config, args.cfg_options)
     pipeline = pipeline_config(cfg)
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
     model = build_model(cfg, checkpoint, args.device)
-    asked = {
-        name: value
-        for name, value in dict(
-            budget=args.budget, policy=args.policy, block_size=args.block_size
-        ).items()
-        if value is not None
-    }
-    if mmdyn.is_converted(model):
-        config = replace(runtime_of(model).config, **asked)
-        mmdyn.restore_model(model)
-    else:
-        config = mmdyn.BlockCopyConfig(**asked)
-    if not args.dense:
-        print(mmdyn.convert_model(model, config))
+    if args.dense:
+        if mmdyn.is_converted(model):
+            mmdyn.restore_model(model)
+        return model, pipeline
+    asked = dict(budget=args.budget, policy=args.policy, block_size=args.block_size)
+    print(convert_as_asked(model, asked, dense_fallback=True))
     return model, pipeline
 
 
@@ -210,6 +214,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     keep_freed_memory()
     try:
+        check_outputs(args)
         model, pipeline = make_model(args)
         dataset = frames_dataset(args.source, pipeline)
     except (OSError, ValueError) as error:

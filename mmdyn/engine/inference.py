@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
 from mmdyn import compat
+from mmdyn.conversion import (
+    BlockCopyConfig,
+    ConversionReport,
+    convert_model,
+    is_converted,
+    restore_model,
+    runtime_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +106,41 @@ def build_model(cfg: Config, checkpoint: str | None = None, device: str = "cpu")
         meta = load_weights(model, checkpoint).get("meta", {}).get("dataset_meta") or {}
     model.dataset_meta = {k.lower(): v for k, v in meta.items()} or dataset_meta(cfg)
     return model.to(device).eval()
+
+
+def convert_as_asked(
+    model, asked: dict[str, Any], trial: bool = True, dense_fallback: bool = False, **defaults
+) -> ConversionReport:
+    """Converts a model to BlockCopy, or gives its own BlockCopy other settings.
+
+    The stock network takes no frame, for it is blocks that the tools look at.
+
+    Args:
+        model: Stock, or with BlockCopy.
+        asked: Fields of its config; None stands for what the config says.
+        trial: As for `convert_model`.
+        dense_fallback: Whether the model's own config may hand frames to the stock network.
+        defaults: Fields of the config of a stock model.
+
+    Raises:
+        ValueError: For a setting that is not known, or a model with another method.
+    """
+    config = BlockCopyConfig(**defaults)
+    if is_converted(model):
+        config = runtime_of(model).config
+        if not isinstance(config, BlockCopyConfig):
+            raise ValueError(
+                f"expected a stock config or one with BlockCopy, got {type(model).method}; name "
+                "the stock config that it is made from."
+            )
+        restore_model(model)
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if not (dense_fallback and config.dense_fallback):
+        asked["dense_fallback"] = False
+    try:
+        return convert_model(model, replace(config, **asked), trial)
+    except KeyError as error:  # an unknown policy
+        raise ValueError(error.args[0]) from error
 
 
 def _drop_pretrained(node: Any) -> None:

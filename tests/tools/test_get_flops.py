@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.analysis import FlopAnalyzer, get_model_complexity_info
 
+from mmdyn.conversion import runtime_of
 from mmdyn.conversion.counting import count_macs
 from mmdyn.engine.inference import build_model, read_config
 
@@ -68,3 +69,22 @@ def test_refusals(tool: ModuleType, tiny: SimpleNamespace) -> None:
     for wrong in (["--active", "1.5"], ["--shape", "1", "2", "3"]):
         with pytest.raises(SystemExit):
             tool.main([tiny.config, *wrong])
+    with pytest.raises(SystemExit, match="unknown policy 'foo'"):
+        tool.main([tiny.config, "--clip", tiny.clip, "--policy", "foo"])
+    with pytest.raises(SystemExit):
+        tool.main([tiny.config, "--clip", tiny.clip, "--method", "segblocks"])
+
+
+def test_a_clip_is_counted_on_blocks_whatever_the_config_says(
+    tool: ModuleType, tiny: SimpleNamespace
+) -> None:
+    options = {"model.type": "mmdyn.BlockCopy", "model.host": "EncoderDecoder"}
+    model = build_model(read_config(tiny.config, {**options, "model.dense_fallback": True}))
+    tool.prepare_clip(tool.parse_args([tiny.config, "--clip", tiny.clip]), model)
+    assert runtime_of(model).config.dense_fallback is False
+
+
+def test_another_method_has_no_clip(tool: ModuleType, tiny: SimpleNamespace) -> None:
+    line = ["model.type=mmdyn.SegBlocks", "model.host=EncoderDecoder", "model.block_size=32"]
+    with pytest.raises(SystemExit, match="got SegBlocks; name the stock config"):
+        tool.main([tiny.config, "--clip", tiny.clip, "--cfg-options", *line])

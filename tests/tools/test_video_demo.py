@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdyn.conversion import runtime_of
 from mmdyn.datasets.frame_reader import FrameReader
 from mmdyn.visualization import FilmWriter
 
@@ -81,3 +82,54 @@ def test_missing_files_are_named(
     arguments[place] = value
     with pytest.raises(SystemExit, match=words):
         tool.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--out", "x.gif"], "ending in .mp4 or .avi, got 'x.gif'"),
+        (["--sheet", "x.txt"], "--sheet must end in one of .png"),
+        (["--policy", "foo"], "unknown policy 'foo'; known: "),
+        (["--budget", "2"], "budget must be"),
+    ],
+)
+def test_wrong_options_end_with_a_line(
+    tool: ModuleType, tiny: SimpleNamespace, options: list, words: str
+) -> None:
+    arguments = [tiny.config, "none", tiny.clip, "--out", "o.avi", "--device", "cpu", *options]
+    with pytest.raises(SystemExit) as ended:
+        tool.main(arguments)
+    assert words in str(ended.value) and "\n" not in str(ended.value)
+
+
+def test_endings_are_looked_at_before_the_model_is_built(
+    tool: ModuleType, tiny: SimpleNamespace, monkeypatch
+) -> None:
+    monkeypatch.setattr(tool, "build_model", lambda *args: pytest.fail("built"))
+    with pytest.raises(SystemExit, match="ending in"):
+        tool.main([tiny.config, "none", tiny.clip, "--out", "x.gif"])
+
+
+def test_a_broken_checkpoint_ends_with_a_line(
+    tool: ModuleType, tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    for content in (b"x", b"", b"PK\x03\x04 cut off"):
+        broken = tmp_path / "bad.pth"
+        broken.write_bytes(content)
+        with pytest.raises(SystemExit, match=r"bad\.pth cannot be read"):
+            tool.main([tiny.config, str(broken), tiny.clip, "--out", "o.avi", "--device", "cpu"])
+
+
+@pytest.mark.parametrize(("own", "wanted"), [(None, False), (True, True)])
+def test_the_stock_network_takes_no_frame_unless_the_config_says_so(
+    tool: ModuleType, tiny: SimpleNamespace, tmp_path: Path, own, wanted
+) -> None:
+    line = tmp_path / "line.py"
+    line.write_text(f"_base_ = {tiny.config!r}\n")
+    options = ["model.type=mmdyn.BlockCopy", "model.host=EncoderDecoder", "model.block_size=32"]
+    options += [f"model.dense_fallback={own}"] if own is not None else []
+    arguments = [str(line), "none", tiny.clip, "--out", "o.avi", "--cfg-options", *options]
+    model, _ = tool.make_model(tool.parse_args(arguments))
+    assert runtime_of(model).config.dense_fallback is wanted
+    model, _ = tool.make_model(tool.parse_args([tiny.config, *arguments[1:5]]))
+    assert runtime_of(model).config.dense_fallback is False
