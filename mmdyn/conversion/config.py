@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
+
+
+def _check(config: Any, name: str, wanted: str, fits: Callable[[float], bool]) -> None:
+    """Raises for a field that is no number, or one that does not fit; NaN never does."""
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, Real) or not fits(float(value)):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -16,8 +24,7 @@ class _BlocksConfig:
     _step: ClassVar[int] = 32  # 'auto' takes multiples of it
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.budget <= 1.0:
-            raise ValueError(f"budget must be a share from 0 to 1, got {self.budget}")
+        _check(self, "budget", "a share from 0 to 1", lambda share: 0.0 <= share <= 1.0)
         if self.block_size != "auto":
             size = self.block_size
             sides = size if isinstance(size, (list, tuple)) else (size, size)
@@ -87,8 +94,10 @@ class BlockCopyConfig(_BlocksConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.half_budget <= 1.0:
-            raise ValueError(f"half_budget must be a share from 0 to 1, got {self.half_budget}")
+        _check(self, "half_budget", "a share from 0 to 1", lambda share: 0.0 <= share <= 1.0)
+        _check(self, "scene_cut", "a number above 0, inf for never", lambda change: change > 0)
+        if self.refresh is not None:
+            _check(self, "refresh", "None or a number from 0", lambda change: change >= 0)
         if self.half_budget and self.block_size != "auto" and any(s % 2 for s in self.sides):
             raise ValueError(f"block_size must be even to have a half, got {self.block_size}")
         if self.max_age < 1 or self.max_streams < 1:
@@ -172,8 +181,7 @@ class DynConvConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.budget <= 1.0:
-            raise ValueError(f"budget must be a share above 0, at most 1, got {self.budget}")
+        _check(self, "budget", "a share above 0, at most 1", lambda share: 0.0 < share <= 1.0)
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")

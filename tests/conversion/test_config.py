@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
-from mmdyn import BlockCopyConfig, DynConvConfig
+from mmdyn import BlockCopyConfig, DynConvConfig, SegBlocksConfig
 
 
 @pytest.mark.parametrize(
@@ -20,12 +21,34 @@ from mmdyn import BlockCopyConfig, DynConvConfig
         dict(block_size=64.0),
         dict(max_age=0),
         dict(max_streams=0),
+        dict(budget="0.3"),
+        dict(budget=None),
+        dict(budget=True),
+        dict(half_budget="0.3"),
+        dict(scene_cut=0.0),
+        dict(scene_cut=float("nan")),
+        dict(scene_cut=None),
+        dict(refresh=-0.1),
+        dict(refresh=float("nan")),
+        dict(refresh="never"),
     ],
     ids=str,
 )
 def test_values_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         BlockCopyConfig(**options)
+
+
+@pytest.mark.parametrize("kind", [BlockCopyConfig, SegBlocksConfig, DynConvConfig])
+def test_a_budget_in_quotes_is_refused_and_shown(kind):
+    with pytest.raises(ValueError, match="budget must be a share .*, got '0.3'"):
+        kind(budget="0.3")
+
+
+def test_limits_that_switch_a_rule_off():
+    config = BlockCopyConfig(scene_cut=float("inf"), refresh=None)
+    assert config.scene_cut == float("inf") and config.refresh is None
+    assert BlockCopyConfig(refresh=0, budget=1, scene_cut=np.float32(0.5)).refresh == 0
 
 
 def test_a_config_does_not_change():
