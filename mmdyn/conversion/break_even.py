@@ -4,13 +4,16 @@ A frame on blocks is compared with what the stock network takes. Going over to t
 not free: it fills no memory, so that going back costs one frame with all blocks executed. The
 switch is made once the time lost since blocks were last ahead exceeds that price, and back by the
 same rule; one slow frame changes nothing, and no more is lost than the price and what switching
-costs.
+costs. What is known of blocks gets old while the stock network runs: now and then they are tried
+again, less and less often as they go on losing.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import statistics
 import time
 from collections import deque
@@ -23,6 +26,7 @@ _WARM_UP = 8  # frames of a geometry until its modules are recorded and its weig
 _SAMPLES = 3  # of one share, until its time counts
 _KEPT = 5
 _MARGIN = 1.03  # blocks may take this much longer than the stock network
+_FIRST_TRIAL, _LAST_TRIAL = 256, 8192  # stock frames until blocks are tried again; doubled each
 
 
 class BreakEven:
@@ -31,14 +35,19 @@ class BreakEven:
     Args:
         dense_ms: The stock network's, where they are known; else the first `measure` gets them.
         block_ms: Pairs of share and milliseconds, where they are known.
+
+    Attributes:
+        is_dense: Whether the stock network runs.
+        on_trial: Whether blocks, once found to lose, run to be timed again.
     """
 
     def __init__(self, dense_ms: list[float] = (), block_ms: list = ()) -> None:  # type: ignore
         self.dense_ms: deque[float] = deque(dense_ms, _KEPT)
         self.block_ms: dict[float, deque[float]] = {}
-        self.frames = _WARM_UP if block_ms else 0
-        self.is_dense = False
+        self.frames = 0
+        self.is_dense = self.on_trial = False
         self._lost = 0.0  # ms, since the present way was last ahead of the other
+        self._wait, self._waited = _FIRST_TRIAL, 0  # stock frames until the next trial
         for share, ms in block_ms:
             self.block_ms[share] = deque([ms] * _SAMPLES, _KEPT)
 
@@ -78,7 +87,12 @@ class BreakEven:
         expected, dense = self.blocks(share), self.dense
         if expected is None or dense is None:
             return False
-        return self._switches(expected - _MARGIN * dense, to_dense=True)
+        lost = expected - _MARGIN * dense
+        if self.on_trial:  # the new times decide at once, they have cost enough
+            self.on_trial, self.is_dense = False, lost > 0
+            self._wait = self._wait if lost > 0 else _FIRST_TRIAL
+            return self.is_dense
+        return self._switches(lost, to_dense=True)
 
     def ran_dense(self, share: float, ms: float) -> bool:
         """Books a frame of the stock network; whether the next should run on blocks.
@@ -88,10 +102,19 @@ class BreakEven:
             ms: Its time.
         """
         self.dense_ms.append(ms)
+        self._waited += 1
+        if self._waited >= self._wait:
+            self._try_blocks()
+            return True
         expected, dense = self.blocks(share), self.dense
         if expected is None or dense is None:
             return False
         return self._switches(dense - _MARGIN * expected, to_dense=False)
+
+    def _try_blocks(self) -> None:
+        self.is_dense, self.on_trial, self._lost = False, True, 0.0
+        self._wait, self._waited = min(2 * self._wait, _LAST_TRIAL), 0
+        self.block_ms.clear()
 
     def _switches(self, lost: float, to_dense: bool) -> bool:
         price = self.blocks(1.0)
@@ -99,7 +122,7 @@ class BreakEven:
         self._lost = max(self._lost + lost, 0.0)
         if self._lost <= price:
             return False
-        self._lost, self.is_dense = 0.0, to_dense
+        self._lost, self.is_dense, self._waited = 0.0, to_dense, 0
         return True
 
 
@@ -108,8 +131,11 @@ class BreakEvenTable:
 
     Args:
         name: Of the network, in the file and in messages.
-        path: A JSON file, read where it exists and written after a switch and after the warm-up.
+        path: A JSON file, read where it exists, written as more gets known.
         clock: Seconds.
+
+    Raises:
+        ValueError: If the file cannot be written, or holds something else.
     """
 
     def __init__(
@@ -117,7 +143,8 @@ class BreakEvenTable:
     ) -> None:
         self.name, self.path, self.clock = name, path, clock
         self._sizes: dict[str, BreakEven] = {}
-        self._saved = json.loads(Path(path).read_text()) if path and Path(path).exists() else {}
+        self._known: dict[str, int] = {}  # shares that were known when a size was last saved
+        self._saved = _read(Path(path)) if path else {}
 
     def of(self, geometry: tuple) -> BreakEven:
         """The times of a geometry: an image's size, block size, type and device."""
@@ -142,6 +169,10 @@ class BreakEvenTable:
         self, times: BreakEven, size: tuple[int, int], share: float, switched: bool = True
     ) -> None:
         """Says which way is faster for frames of a size, and what follows."""
+        self.save()
+        if times.on_trial:
+            logger.info("%s at %dx%d: blocks are timed again", self.name, *size)
+            return
         way = "the stock network runs" if times.is_dense else "blocks are executed"
         follows = f"{way} from here on (dense_fallback=False always executes blocks)"
         if not switched:
@@ -153,12 +184,52 @@ class BreakEvenTable:
             "%s at %dx%d: %.1f ms a frame with %.0f%% of the blocks executed, %.1f ms without "
             "blocks: %s", self.name, *size, times.blocks(share), 100 * share, times.dense, follows,
         )  # fmt: skip
-        self.save()
+
+    def note(self, times: BreakEven) -> None:
+        """Saves when the stock network's time and a first share are known, and again whenever
+        twice as many shares are."""
+        if self.path is None or times.dense is None:
+            return
+        for key, one in self._sizes.items():
+            if one is times and len(times.points()) > 2 * self._known.get(key, 0):
+                self.save()
 
     def save(self) -> None:
-        """Writes the file, if there is one to write."""
+        """Writes the file, if there is one to write; where that fails, says so and goes on."""
         if self.path is None:
             return
         for key, times in self._sizes.items():
-            self._saved[key] = dict(dense_ms=list(times.dense_ms), block_ms=times.points())
-        Path(self.path).write_text(json.dumps(self._saved, indent=1))
+            if times.points():
+                self._known[key] = len(times.points())
+                self._saved[key] = dict(dense_ms=list(times.dense_ms), block_ms=times.points())
+        part = Path(f"{self.path}.{os.getpid()}")
+        try:
+            part.write_text(json.dumps(self._saved, indent=1))
+            part.replace(self.path)  # whole or not at all
+        except OSError as error:
+            logger.warning("dense_fallback=%r: times are not kept any more: %s", self.path, error)
+            self.path = None
+
+
+def _read(path: Path) -> dict[str, dict]:
+    """What the file holds, empty if there is none; see `BreakEvenTable`."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(
+            f"dense_fallback={str(path)!r}: expected a file that can be written; make its folder, "
+            "or name another file"
+        )
+    try:
+        saved = json.loads(path.read_text()) if path.exists() else {}
+        for entry in saved.values():
+            numbers = [
+                *BreakEven(**entry).dense_ms,
+                *(x for pair in entry["block_ms"] for x in pair),
+            ]
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError("a time is not finite")
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"dense_fallback={str(path)!r}: expected times that mmdyn wrote, cannot read them "
+            f"({error}); delete the file, or name another"
+        ) from error
+    return saved

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from mmdyn.blocks import BlockGrid, Frame, Level
@@ -18,9 +20,15 @@ from mmdyn.video import StreamState
 if TYPE_CHECKING:
     from mmdyn.conversion.runtime import BlockCopyRuntime
 
+logger = logging.getLogger(__name__)
+
 
 class DenseFallback:
     """Watches the clock on a CPU; on other devices, or switched off, nobody does.
+
+    The second frame of an image size runs the stock network three times beside the blocks, to time
+    it. What these runs write into buffers and attributes of modules is put back. Where they fail,
+    nobody watches the clock either.
 
     Args:
         config: The user's choices.
@@ -58,10 +66,15 @@ class DenseFallback:
             return
         ms, stats = (self.now() - started) * 1e3, runtime.stats
         self._dense_gmacs = stats["dense_gmacs"]
-        if not stats["first_frame"] and not times.dense_ms:
-            args, kwargs = tree_map(_own, call)  # the frame's results may lie in its arguments
-            self.table.measure(times, lambda: forward(*args, **kwargs))
-        if times.ran_on_blocks(stats["executed_share"], ms):
+        if (
+            not stats["first_frame"]
+            and not times.dense_ms
+            and not self._measure(times, forward, call)
+        ):
+            return
+        switch = times.ran_on_blocks(stats["executed_share"], ms)
+        self.table.note(times)
+        if switch:
             self.table.tell(times, tuple(image.shape[2:]), stats["executed_share"], self.switches)
             if not self.switches:
                 self.enabled = times.is_dense = False
@@ -69,6 +82,20 @@ class DenseFallback:
             for state in runtime.streams.states.values():
                 state.restart()
             runtime.memory.clear()  # it would not be of the frame before
+
+    def _measure(self, times: BreakEven, forward: Callable, call: tuple[tuple, dict]) -> bool:
+        """Times the stock network; False if it cannot be run beside a frame."""
+        try:
+            with _unmarked(getattr(forward, "__self__", None)):
+                args, kwargs = tree_map(_own, call)  # the frame's results may lie in its arguments
+                self.table.measure(times, lambda: forward(*args, **kwargs))
+        except Exception as error:
+            self.enabled = False
+            logger.warning(
+                "%s cannot be timed without blocks (%s: %s): whether they pay is not watched",
+                self.table.name, type(error).__name__, error,
+            )  # fmt: skip
+        return self.enabled
 
     def run(
         self, runtime: BlockCopyRuntime, image: Tensor, block, states: list[StreamState],
@@ -97,3 +124,22 @@ class DenseFallback:
 def _own(value):
     """A copy of what a network may write its results into; tensors are shared."""
     return value if isinstance(value, Tensor) else copy.deepcopy(value)
+
+
+@contextmanager
+def _unmarked(model: object) -> Iterator[None]:
+    """Puts back what buffers and attributes of modules held, and the state of chance."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    held = [(box, dict(box)) for m in modules for box in (vars(m), m._buffers)]
+    buffers = [(b, b.clone()) for m in modules for b in m._buffers.values() if b is not None]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for box, before in held:
+            if list(map(id, box.values())) != list(map(id, before.values())):
+                box.clear()
+                box.update(before)
+        for buffer, before in buffers:
+            if not torch.equal(buffer, before):
+                buffer.copy_(before)

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from mmdyn.conversion.break_even import BreakEven, BreakEvenTable
 
 
-def warm(dense: float = 100.0, shares=()) -> BreakEven:
-    """Past its warm-up, with the stock network's time known and times of some shares."""
-    return BreakEven([dense], [(0.99, dense), *shares] if shares else [(1.0, dense)])
+def warm(dense: float = 10.0, shares=()) -> BreakEven:
+    """Past its warm-up, with the stock network's time known and perhaps times of some shares."""
+    times = BreakEven([dense], shares)
+    for _ in range(8):
+        assert not times.ran_on_blocks(1.0, 1e5)
+    return times
 
 
 def frames_until_dense(times: BreakEven, share: float, ms: float, most: int = 1000) -> int | None:
@@ -44,6 +47,13 @@ def test_slow_frames_of_the_warm_up_do_not_count():
     assert frames_until_dense(times, 0.3, 4.0) is None
 
 
+def test_known_times_do_not_spare_the_warm_up():
+    times = BreakEven([100.0] * 5, [(0.3, 35.0), (1.0, 110.0)])
+    for share, ms in [(1.0, 220.0), (0.3, 80.0), (0.3, 80.0), *[(0.3, 250.0)] * 5]:
+        assert not times.ran_on_blocks(share, ms)
+    assert frames_until_dense(times, 0.3, 35.0) is None and times.blocks(0.3) == 35.0
+
+
 def test_a_disturbed_frame_changes_nothing():
     times = BreakEven([10.0])
     for _ in range(20):
@@ -66,6 +76,42 @@ def test_blocks_take_over_again_when_the_stock_network_became_slow():
     assert any(times.ran_dense(0.3, 80.0) for _ in range(20)) and not times.is_dense
 
 
+def until_blocks(times: BreakEven, ms: float, most: int = 10**5) -> int:
+    return next(i for i in range(1, most) if times.ran_dense(0.3, ms))
+
+
+def test_a_disturbance_does_not_leave_blocks_for_good():
+    times = warm(100.0)
+    assert frames_until_dense(times, 0.3, 35.0, most=20) is None
+    assert frames_until_dense(times, 0.3, 140.0)  # somebody else took the machine
+    assert until_blocks(times, 100.0) == 256 and times.on_trial and not times.is_dense
+    assert not times.ran_on_blocks(1.0, 135.0)  # all blocks, for there is no memory
+    assert frames_until_dense(times, 0.3, 35.0) is None and not times.on_trial
+    assert times.blocks(0.3) == 35.0
+
+
+def test_trials_become_rare_and_cost_a_few_frames():
+    times, waits, lost = warm(10.0), [], []
+    assert frames_until_dense(times, 0.3, 20.0)
+    for _ in range(8):
+        waits.append(until_blocks(times, 10.0))
+        assert not times.ran_on_blocks(1.0, 27.0)
+        lost.append(17.0 + 10.0 * frames_until_dense(times, 0.3, 20.0))
+    assert waits == [256, 512, 1024, 2048, 4096, 8192, 8192, 8192]
+    assert set(lost) == {17.0 + 3 * 10.0}
+    assert sum(lost) < 0.01 * 10.0 * sum(waits) * 2
+
+
+def test_a_trial_that_blocks_win_begins_the_count_anew():
+    times = warm(10.0)
+    for ms in (20.0, 20.0):
+        assert frames_until_dense(times, 0.3, ms)
+        until_blocks(times, 10.0)
+    assert frames_until_dense(times, 0.3, 4.0, most=50) is None
+    assert frames_until_dense(times, 0.3, 40.0)
+    assert until_blocks(times, 10.0) == 256
+
+
 def test_times_of_unknown_shares():
     times = BreakEven([100.0], [(0.2, 30.0), (0.6, 80.0)])
     assert times.blocks(0.2) == 30.0 and times.blocks(0.6) == 80.0
@@ -77,7 +123,7 @@ def test_times_of_unknown_shares():
 @given(st.lists(st.floats(0.0, 1.0), min_size=30, max_size=120), st.floats(0.0, 40.0))
 def test_no_more_is_lost_on_blocks_than_a_full_frame_and_one_more(shares, overhead):
     dense = 50.0
-    times = BreakEven([dense], [(0.0, overhead), (1.0, overhead + dense)])
+    times = warm(dense, [(0.0, overhead), (1.0, overhead + dense)])
     lost = 0.0
     for share in shares:
         share = round(share, 2)
@@ -100,7 +146,7 @@ def test_the_table_keeps_sizes_apart_and_survives_a_run(tmp_path):
     again = BreakEvenTable("Net", path)
     known = again.of((1, 3, 64, 64))
     assert known.dense == 10.0 and known.points() == [(0.3, 20.0)]
-    assert frames_until_dense(known, 0.3, 20.0) == 3
+    assert frames_until_dense(known, 0.3, 20.0) == 8 + 3
     assert again.of((1, 3, 128, 128)).dense is None
     assert BreakEvenTable("Other", path).of((1, 3, 64, 64)).dense is None
 
@@ -112,3 +158,52 @@ def test_measuring_warms_up_first_and_once():
     for _ in range(2):
         table.measure(times, lambda: calls.append(1))
     assert len(calls) == 3 and times.dense == pytest.approx(11.0)
+
+
+def test_the_file_is_written_when_blocks_pay_too(tmp_path):
+    path = tmp_path / "times.json"
+    table = BreakEvenTable("Net", str(path))
+    times = table.of(("size",))
+    for _ in range(11):
+        assert not path.exists()
+        times.dense_ms.append(100.0)
+        assert not times.ran_on_blocks(0.3, 35.0)
+        table.note(times)
+    assert BreakEvenTable("Net", str(path)).of(("size",)).points() == [(0.3, 35.0)]
+    written = path.stat().st_mtime_ns
+    for share in (0.4, 0.5, 0.6):
+        for _ in range(3):
+            times.ran_on_blocks(share, 40.0)
+            table.note(times)
+    assert len(BreakEvenTable("Net", str(path)).of(("size",)).points()) == 3
+    assert path.stat().st_mtime_ns > written and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"Net size": 3}', '{"Net size": {"dense_ms": [1]}}',
+     '{"Net size": {"dense_ms": [NaN], "block_ms": []}}',
+     '{"Net size": {"dense_ms": [1], "block_ms": [[0.3, "1"]]}}', '{"a": {"other": 1}}'],
+)  # fmt: skip
+def test_a_file_of_something_else_is_named(tmp_path, text):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="bad.json.*delete the file, or name another"):
+        BreakEvenTable("Net", str(path))
+    assert path.read_text() == text
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    for path in (tmp_path / "nowhere" / "times.json", tmp_path):
+        with pytest.raises(ValueError, match=f"{path}.*make its folder"):
+            BreakEvenTable("Net", str(path))
+
+
+def test_a_file_that_can_no_longer_be_written_is_left(tmp_path, caplog):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    table = BreakEvenTable("Net", str(folder / "times.json"))
+    folder.rmdir()
+    table.save()
+    table.save()
+    assert caplog.text.count("not kept any more") == 1

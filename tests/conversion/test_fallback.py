@@ -1,6 +1,7 @@
 """A converted network whose blocks do not pay runs as the stock network; the clock is made up."""
 
 import logging
+import threading
 import types
 
 import pytest
@@ -22,13 +23,25 @@ def blocks_always():
 class Timed(Net):
     """Says how long it took: so many ms on blocks, so many without."""
 
-    now, on_blocks, on_dense, ran_dense = 0.0, 20.0, 10.0, 0
+    on_blocks, on_dense = 20.0, 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watch = types.SimpleNamespace(now=0.0, ran_dense=0)  # beside what is put back
 
     def forward(self, x):
         on_blocks = isinstance(x, BlockTensor)
-        self.ran_dense += not on_blocks
-        self.now += (self.on_blocks if on_blocks else self.on_dense) / 1e3
+        self.watch.ran_dense += not on_blocks
+        self.watch.now += (self.on_blocks if on_blocks else self.on_dense) / 1e3
         return super().forward(x)
+
+    @property
+    def now(self) -> float:
+        return self.watch.now
+
+    @property
+    def ran_dense(self) -> int:
+        return self.watch.ran_dense
 
 
 def timed(**options) -> nn.Module:
@@ -108,10 +121,25 @@ def test_times_are_kept_in_a_file(tmp_path):
     net = timed(dense_fallback=path)
     for image in clip(30):
         net(image)
-    again = timed(dense_fallback=path)
-    for image in clip(6):
+    again, shares = timed(dense_fallback=path), []
+    for image in clip(14):
         again(image)
-    assert share(again) == 1.0 and again.ran_dense == 3
+        shares.append(share(again))
+    assert shares[9] < 0.5 and shares[13] == 1.0  # the stock network needed no timing
+    assert again.ran_dense == shares[1:].count(1.0) <= 4
+
+
+def test_a_path_that_does_not_work_is_refused_at_the_conversion(tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        timed(dense_fallback=str(tmp_path / "nowhere" / "times.json"))
+
+
+def test_times_are_kept_when_blocks_pay(tmp_path):
+    net = timed(dense_fallback=str(tmp_path / "times.json"))
+    net.on_dense = 100.0
+    for image in clip(20):
+        net(image)
+    assert share(net) < 0.5 and (tmp_path / "times.json").exists()
 
 
 def test_restoring_after_it_gives_the_stock_network():
@@ -141,3 +169,47 @@ def test_timing_the_stock_network_leaves_the_frame_its_results():
     net(frames[1], answers)
     assert net.ran_dense == 3 and share(net) < 0.5
     assert isinstance(answers.found, BlockTensor)  # not the stock network's
+
+
+def test_arguments_that_cannot_be_copied_stop_no_frame(caplog):
+    net = converted(network(Answering), budget=0.3, replay=False, dense_fallback=True)
+    for image in clip(5):
+        net(image, types.SimpleNamespace(lock=threading.Lock()))
+    assert share(net) < 0.5 and net.ran_dense == 0 and not runtime_of(net).fallback.enabled
+    assert caplog.text.count("cannot be timed") == 1 and "lock" in caplog.text
+
+
+class Counting(Timed):
+    """Has a memory of its own: counts its frames in a buffer, a new buffer and a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frames", torch.zeros(()))
+        self.register_buffer("renewed", torch.zeros(()))
+        self.number = 0
+
+    def forward(self, x):
+        self.frames += 1
+        self.renewed = self.renewed + 1
+        self.number += 1
+        torch.rand(())
+        if not isinstance(x, BlockTensor) and self.number == self.fails_at:
+            raise OSError("no dense frames here")
+        return super().forward(x)
+
+    fails_at = 0
+
+
+@pytest.mark.parametrize("fails_at", [0, 3])
+def test_timing_does_not_advance_the_network_itself(fails_at):
+    runs = []
+    for fallback in (None, False):
+        torch.manual_seed(0)
+        net = converted(network(Counting), budget=0.3, replay=False, dense_fallback=fallback)
+        net.fails_at = fails_at
+        for image in clip(4):
+            out = net(image)
+        counts = [float(net.frames), float(net.renewed), net.number, float(torch.rand(()))]
+        runs.append((counts, out))
+    assert runs[0][0] == runs[1][0] and runs[0][0][:3] == [4, 4, 4]
+    assert torch.equal(runs[0][1], runs[1][1])
