@@ -21,6 +21,8 @@ class SegBlocksMixin(DynamicMixin):
     method = "SegBlocks"
 
     def forward(self, *args, **kwargs):
+        if self.training:
+            join_synced_norms(self)
         return runtime_of(self).run(self, super().forward, args, kwargs)
 
 
@@ -42,12 +44,16 @@ def convert_to_segblocks(model: nn.Module, config: SegBlocksConfig) -> None:
     make_dynamic(model, SegBlocksMixin, runtime)
     attach(model, runtime.tracker)
     host.smooth_outputs(model)
-    for module in model.modules():
-        if isinstance(module, nn.SyncBatchNorm):
-            module.__dict__["forward"] = SyncedNorm(module, "forward")
     like = next(model.parameters(), None)
     model.add_module(POLICY, policy if like is None else policy.to(like.device))
     policy.train(model.training)
+
+
+def join_synced_norms(model: nn.Module) -> None:
+    """Puts the stand-in on every ``SyncBatchNorm``; a runner makes them after the conversion."""
+    for module in model.modules():
+        if isinstance(module, nn.SyncBatchNorm) and "forward" not in module.__dict__:
+            module.__dict__["forward"] = SyncedNorm(module, "forward")
 
 
 class SyncedNorm(DenseMethod):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +20,8 @@ from mmdyn.conversion.padding import pad_to_blocks
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.tracking import counted, detach
 from mmdyn.policies import ResolutionPolicy, select_cells
+
+logger = logging.getLogger(__name__)
 
 POLICY = "block_policy"  # the policy's name among the model's modules
 Cells = tuple[int, int]
@@ -38,6 +42,7 @@ class SegBlocksRuntime:
         self.last_frame: Frame | None = None
         self.stats: dict[str, Any] = {}
         self._policy_macs: dict[Cells, dict[str, float]] = {}  # of an image, by its size
+        self._warned: set[bool] = set()  # in training, in evaluation
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "last_frame": None}
@@ -56,12 +61,28 @@ class SegBlocksRuntime:
 
     def inspect(self, model: nn.Module, trial: bool) -> ConversionReport:
         """What was converted, after a trial if one is asked for."""
-        return inspect(model, self, trial)
+        self._warned = {True, False}  # a trial's image is smaller than the user's
+        report = inspect(model, self, trial)
+        self._warned = set()
+        return report
 
     def full_cells(self, policy: ResolutionPolicy, total: int) -> int:
         """How many of an image's cells run at full resolution."""
         share = self.config.budget if policy.fixed_share is None else policy.fixed_share
         return int(share * total + 1e-6)
+
+    def _warn_of_no_block(self, image: Tensor, block: Cells, total: int, training: bool) -> None:
+        """Says once that the budget is less than one of an image's blocks."""
+        if training in self._warned:
+            return
+        self._warned.add(training)
+        budget = self.config.budget
+        logger.warning(
+            "budget %g of the %d blocks of a %dx%d image is less than one: in %s all run at half "
+            "resolution; choose a block_size below %dx%d, so that there are %d blocks or more.",
+            budget, total, image.shape[2], image.shape[3],
+            "training" if training else "evaluation", *block, math.ceil(1 / budget - 1e-6),
+        )  # fmt: skip
 
     def run(self, model: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """One call: decide, execute, and in training the policy's loss beside the network's."""
@@ -71,6 +92,8 @@ class SegBlocksRuntime:
         cells = (image.shape[2] // block[0], image.shape[3] // block[1])
         policy: ResolutionPolicy = getattr(model, POLICY)
         count = self.full_cells(policy, cells[0] * cells[1])
+        if count == 0 < self.config.budget and policy.fixed_share is None:
+            self._warn_of_no_block(image, block, cells[0] * cells[1], model.training)
         wants_loss = self.host.wants_loss(call)
         learns = policy.learns and wants_loss and model.training
         run = _Execution(self, model, forward, call, image, block)

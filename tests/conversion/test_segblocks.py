@@ -11,6 +11,7 @@ from torch import nn
 from mmdyn import SegBlocksConfig, convert_model, restore_model
 from mmdyn.blocks import Level
 from mmdyn.conversion import is_converted, runtime_of
+from mmdyn.conversion.segblocks import SyncedNorm
 from tests.blocks.clips import half_of
 from tests.conversion.networks import Net, network
 
@@ -119,6 +120,58 @@ def test_a_constant_gradient_shows_no_grid():
     wanted, got = Up()(ramp), net(ramp)
     inner = (..., slice(16, -16), slice(16, -16))
     assert close(got[inner], wanted[inner])
+
+
+def test_a_padded_convolution_sees_the_border_between_levels():
+    class Box(nn.Module):
+        def forward(self, x):
+            return F.conv2d(x, torch.full((3, 1, 3, 3), 1 / 9), padding=1, groups=3)
+
+    net = converted(Box(), budget=0.5, policy="random")
+    y, x = (torch.arange(96, dtype=torch.float32) for _ in range(2))
+    ramp = (y[:, None] * 0.5 - x * 0.25).expand(1, 3, -1, -1)
+    inner = (slice(16, -16), slice(16, -16))
+    error = (net(ramp) - Box()(ramp)).abs()[0, 0]
+    # Three of nine pixels come from half a pixel too far: a sixth of the slope along each axis.
+    assert 0.25 / 6 < error[inner].max() <= (0.5 + 0.25) / 6 + 1e-5
+    beside = torch.ones(96, 96, dtype=torch.bool)
+    beside.view(6, 16, 6, 16)[:, 1:-1, :, 1:-1] = False
+    assert error[inner][~beside[inner]].max() < 1e-4
+
+
+def test_a_budget_below_one_block_is_said_once(caplog):
+    net = converted(budget=0.05, policy="heuristic")
+    for _ in range(2):
+        net(images())
+    (record,) = caplog.records
+    assert record.name.startswith("mmdyn.") and record.levelname == "WARNING"
+    assert "budget 0.05 of the 12 blocks of a 48x64 image" in record.getMessage()
+    assert "block_size below 16x16, so that there are 20 blocks" in record.getMessage()
+    net.train()
+    for _ in range(2):
+        net(images())
+    assert len(caplog.records) == 2 and "in training" in caplog.records[1].getMessage()
+
+
+@pytest.mark.parametrize("options", [dict(budget=0.0), dict(budget=0.1), dict(policy="all-half")])
+def test_nothing_is_said_where_the_budget_holds(options, caplog):
+    net = network()
+    convert_model(net, SegBlocksConfig(**{"block_size": 16, "policy": "heuristic", **options}))
+    net(images())
+    assert not caplog.records
+
+
+def test_norms_that_are_synchronised_after_the_conversion_are_joined():
+    net = converted(budget=0.4, policy="centre")
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    norms = [m for m in net.modules() if isinstance(m, nn.SyncBatchNorm)]
+    assert norms
+    net.eval()(images())
+    assert not any("forward" in m.__dict__ for m in norms)
+    net.train()(images())
+    assert all(isinstance(m.__dict__["forward"], SyncedNorm) for m in norms)
+    restore_model(net)
+    assert not any("forward" in m.__dict__ for m in norms)
 
 
 def test_sizes_that_blocks_do_not_divide_are_padded_and_cropped():

@@ -47,6 +47,8 @@ def work(rank: int, folder: str) -> None:
     net = converted(synced(network().double()), policy="centre", budget=0.4).train()
     found["synced"] = step(net, images().double()[rank : rank + 1])
     found["statistics"] = net.norm.state_dict()
+    late = synced(converted(network().double(), policy="centre", budget=0.4)).train()
+    found["synced late"] = step(late, images().double()[rank : rank + 1])
 
     model = nn.parallel.DistributedDataParallel(segmentors.converted())
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -73,6 +75,9 @@ def test_two_processes(tmp_path):
     net = converted(network().double(), policy="centre", budget=0.4).train()
     out, *gradients = step(net, images().double())
     assert torch.allclose(torch.cat([first["synced"][0], second["synced"][0]]), out)
+    for found in (first, second):  # a runner's order: converted first, synchronised later
+        for late, mine in zip(found["synced late"], found["synced"], strict=True):
+            assert torch.equal(late, mine)
     for mine, a, b in zip(gradients, first["synced"][1:], second["synced"][1:], strict=True):
         assert torch.allclose(a + b, mine, atol=1e-9)
     for name, value in net.norm.state_dict().items():
