@@ -23,6 +23,7 @@ class Kept:
         self.sources = [weakref.ref(source, forget) for source in sources]
         self.views = [_sample(source) for source in sources]  # also keep old memory from reuse
         self.looked = [view.clone() for view in self.views]
+        self.sums = [_sums(source) for source in sources]
         self.valid = True
 
     def fresh(self) -> bool:
@@ -74,6 +75,22 @@ class Constants:
             active.note_kept(entry)
         return entry.made
 
+    def verify(self) -> None:
+        """Forgets everything if any source has changed, in whatever way; reads all of them."""
+        for entry in self._kept.values():
+            for source, sums in zip(entry.sources, entry.sums, strict=True):
+                alive = source()
+                if alive is not None and not torch.equal(_sums(alive), sums):
+                    self.forget()
+                    return
+
+    def forget(self) -> None:
+        """Everything is made anew when it is next asked for."""
+        for entry in self._kept.values():
+            entry.valid = False
+        self._kept.clear()
+        self._samples = None
+
     def _drop(self, slot: tuple) -> None:
         if self._kept.pop(slot, None) is not None:
             self._samples = None
@@ -84,10 +101,7 @@ class Constants:
             self._samples = self._grouped()
         for views, looked in self._samples:
             if not torch.equal(torch.cat(views), looked):
-                for entry in self._kept.values():
-                    entry.valid = False
-                self._kept.clear()
-                self._samples = None
+                self.forget()
                 return
 
     def _grouped(self) -> list[tuple[list[Tensor], Tensor]]:
@@ -103,6 +117,12 @@ class Constants:
 
 def _marks(sources: list[Tensor]) -> list[tuple]:
     return [(0 if s.is_inference() else s._version, s.data_ptr(), s.dtype) for s in sources]
+
+
+def _sums(source: Tensor) -> Tensor:
+    """The sum of all numbers and that of their squares."""
+    data = source.detach().double()
+    return torch.stack([data.sum(), data.square().sum()]).nan_to_num(nan=0.5)
 
 
 def _sample(source: Tensor) -> Tensor:

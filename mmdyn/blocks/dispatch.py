@@ -45,14 +45,16 @@ def implements(*functions: Callable | None):
 
 
 @cache
-def _signature(rule: Callable) -> inspect.Signature:
-    return inspect.signature(rule)
+def takes(rule: Callable, positional: int, names: tuple[str, ...]) -> bool:
+    """Whether a rule knows these arguments: torch has more names for some of them.
 
-
-def takes(rule: Callable, args: tuple, kwargs: dict) -> bool:
-    """Whether a rule knows these arguments: torch has more names for some of them."""
+    Args:
+        rule: To be called.
+        positional: Number of arguments without a name.
+        names: Of the others.
+    """
     try:
-        _signature(rule).bind(*args, **kwargs)
+        inspect.signature(rule).bind(*[None] * positional, **dict.fromkeys(names))
     except TypeError:
         return False
     return True
@@ -80,8 +82,8 @@ def run_dense(func: Callable, args: tuple, kwargs: dict, reason: str):
 
     A function that writes into its argument has the result written back into the blocks.
     """
-    x = first_blocks((args, kwargs))
-    x.frame.went_dense(getattr(func, "__name__", str(func)), reason)
+    x, name = first_blocks((args, kwargs)), getattr(func, "__name__", str(func))
+    x.frame.went_dense(name, reason)
     twins: list = []
 
     def to_dense(value):
@@ -90,7 +92,7 @@ def run_dense(func: Callable, args: tuple, kwargs: dict, reason: str):
         for original, dense in twins:
             if original is value:
                 return dense
-        twins.append((value, value.dense(contiguous=True)))
+        twins.append((value, value.dense(contiguous=True, op=name)))
         return twins[-1][1]
 
     dense_args, dense_kwargs = tree_map(to_dense, (args, kwargs))

@@ -83,13 +83,13 @@ class LaidOutBlocks(torch.Tensor):
             dense = dense.unflatten(at, tuple(sides))
         return dense.permute([letters.index(letter) for letter in NCHW])
 
-    def composite(self) -> Tensor:
+    def composite(self, op: str = "") -> Tensor:
         """The dense frame; read only, it may be a view of the memory."""
-        return self._from_nchw(self.source.composite())
+        return self._from_nchw(self.source.composite(op))
 
-    def dense(self, contiguous: bool = False) -> Tensor:
+    def dense(self, contiguous: bool = False, op: str = "") -> Tensor:
         """The dense frame, a copy of one's own; with channels last, that is how its memory lies."""
-        return self._from_nchw(self.source.dense(contiguous and self.axes[-1] != "C"))
+        return self._from_nchw(self.source.dense(contiguous and self.axes[-1] != "C", op))
 
     def overwrite(self, dense: Tensor) -> None:
         """Replaces the blocks' contents by those of a dense tensor of the same shape."""

@@ -74,16 +74,16 @@ class PaddedBlockTensor(torch.Tensor):
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return run_dense(func, args, kwargs or {}, "called below torch's functions")
 
-    def composite(self) -> Tensor:
+    def composite(self, op: str = "") -> Tensor:
         """The padded dense frame."""
         top, bottom, left, right = self.pad.halo
-        dense = self.unpadded.composite()
+        dense = self.unpadded.composite(op)
         value = self.pad.value if self.pad.mode == "constant" else None
         return F.pad(dense, (left, right, top, bottom), self.pad.mode, value)
 
-    def dense(self, contiguous: bool = False) -> Tensor:
+    def dense(self, contiguous: bool = False, op: str = "") -> Tensor:
         """The padded dense frame, a copy of one's own."""
-        dense = self.composite()
+        dense = self.composite(op)
         return dense.contiguous() if contiguous else dense
 
     def overwrite(self, dense: Tensor) -> None:

@@ -58,7 +58,7 @@ class BlockTensor(torch.Tensor):
         rule = RULES.get(func)
         if rule is None or (kwargs and kwargs.get("out") is not None):
             return run_dense(func, args, kwargs or {}, "no rule")
-        if kwargs and not takes(rule, args, kwargs):
+        if kwargs and not takes(rule, len(args), tuple(kwargs)):
             return run_dense(func, args, kwargs, f"arguments named {', '.join(kwargs)}")
         out = rule(*args, **(kwargs or {}))
         return run_dense(func, args, kwargs or {}, out.reason) if type(out) is Refusal else out
@@ -154,13 +154,16 @@ class BlockTensor(torch.Tensor):
                 old.copy_(new)
         self.changed()
 
-    def composite(self) -> Tensor:
+    def composite(self, op: str = "") -> Tensor:
         """The dense frame (N, C, H, W): executed blocks new, copied ones from memory.
 
         Read only: it may be the memory itself. ``dense()`` gives a copy of one's own.
+
+        Args:
+            op: What it is made for, which tells apart the memories of one place.
         """
         made = self.made_composite
-        return self.remember_composite(_compose(self)) if made is None else made
+        return self.remember_composite(_compose(self, op)) if made is None else made
 
     @property
     def made_composite(self) -> Tensor | None:
@@ -174,15 +177,16 @@ class BlockTensor(torch.Tensor):
         self._composite = self.blocks._version, dense
         return dense
 
-    def dense(self, contiguous: bool = False) -> Tensor:
+    def dense(self, contiguous: bool = False, op: str = "") -> Tensor:
         """The dense frame (N, C, H, W), a copy of one's own.
 
         Args:
+            op: See ``composite``.
             contiguous: In the order of its shape, as code that takes views of it may expect;
                 otherwise channels-last like the blocks.
         """
         memory = torch.contiguous_format if contiguous else torch.channels_last
-        return self.composite().clone(memory_format=memory)
+        return self.composite(op).clone(memory_format=memory)
 
     def __repr__(self, *, tensor_contents=None) -> str:
         grid = self.frame.grid
@@ -229,15 +233,15 @@ def doubled(halves: Tensor) -> Tensor:
     return halves.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
-def _compose(x: BlockTensor) -> Tensor:
+def _compose(x: BlockTensor, op: str) -> Tensor:
     blocks, halves = x.packed
-    return compose_levels(x, blocks, None if halves is None else doubled(halves))
+    return compose_levels(x, blocks, None if halves is None else doubled(halves), op)
 
 
-def compose_levels(x: BlockTensor, blocks: Tensor, enlarged: Tensor | None) -> Tensor:
+def compose_levels(x: BlockTensor, blocks: Tensor, enlarged: Tensor | None, op: str = "") -> Tensor:
     """The dense frame of `x`, with these blocks at its full and half cells, all of one size."""
     frame, grid = x.frame, x.frame.grid
-    maps = frame.maps(frame.key("dense"), x.shape[1:], blocks)
+    maps = frame.maps(frame.key(f"dense {op}"), x.shape[1:], blocks)
     levels = [(Level.FULL, blocks)]
     if enlarged is not None:
         levels.append((Level.HALF, enlarged))

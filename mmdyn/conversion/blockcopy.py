@@ -11,7 +11,7 @@ from mmdyn.conversion.hosts import host_for
 from mmdyn.conversion.replay import install
 from mmdyn.conversion.runtime import BlockCopyRuntime
 from mmdyn.conversion.tracking import attach
-from mmdyn.policies import build_policy
+from mmdyn.policies import Policy, build_policy
 
 
 class BlockCopyMixin(DynamicMixin):
@@ -23,7 +23,16 @@ class BlockCopyMixin(DynamicMixin):
         runtime = runtime_of(self)
         if runtime.host.runs_dense(self, args, kwargs):
             return super().forward(*args, **kwargs)
-        return runtime.run(super().forward, args, kwargs)
+        outputs = runtime.run(self, super().forward, args, kwargs)
+        self.announce()
+        return outputs
+
+    def load_state_dict(self, *args, **kwargs):
+        """The host's; whoever copies blocks of frames before would show the old weights."""
+        result = super().load_state_dict(*args, **kwargs)
+        runtime_of(self).reset()
+        runtime_of(self).weights.forget()
+        return result
 
 
 @handles(BlockCopyConfig)
@@ -35,7 +44,10 @@ def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
     host = host_for(model)
     host.check(model)
     policy = build_policy(config.policy)
-    policy.learning = config.learning
+    if config.learning is not None:
+        policy.learning = config.learning
+    elif not isinstance(config.policy, Policy):
+        policy.learning = True
     runtime = BlockCopyRuntime(config, host, policy, type(model).__name__)
     make_dynamic(model, BlockCopyMixin, runtime)
     attach(model, runtime.tracker)

@@ -51,11 +51,12 @@ def convert_model(model: nn.Module, config: Any, trial: bool = True) -> Conversi
         raise ValueError(
             f"{type(model).__name__} is converted already; call mmdyn.restore_model(model) first"
         )
-    handler(model, config)
     try:
+        handler(model, config)
         return runtime_of(model).inspect(model, trial)
     except BaseException:
-        restore_model(model)
+        if is_converted(model):
+            restore_model(model)
         raise
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Protocol
 
+from mmengine.logging import print_log
 from torch import nn
 
 from mmdyn.conversion.report import ConversionReport
 
 _RUNTIME = "_mmdyn_runtime"
+_UNTOLD = "_mmdyn_untold"
 
 
 class Runtime(Protocol):
@@ -29,6 +31,17 @@ class DynamicMixin:
     """Comes before the host's class in every generated class; a method's mixin extends it."""
 
     method = ""
+
+    def report_first_frame(self) -> None:
+        """Logs what the first call shows: what runs on blocks, what dense and why."""
+        self.__dict__[_UNTOLD] = True
+
+    def announce(self) -> None:
+        """To be called after every frame, see `report_first_frame`."""
+        frame = runtime_of(self).last_frame
+        if frame is not None and self.__dict__.pop(_UNTOLD, False):
+            report = runtime_of(self).inspect(self, trial=False).read(frame)
+            print_log(str(report), logger="current")
 
     def __reduce_ex__(self, protocol):
         """Pickles by the host's class: the generated one has no module to be found in."""
@@ -63,6 +76,7 @@ def make_dynamic(model: nn.Module, mixin: type[DynamicMixin], runtime: Runtime) 
 def make_static(model: nn.Module) -> None:
     """Undoes `make_dynamic`."""
     del model.__dict__[_RUNTIME]
+    model.__dict__.pop(_UNTOLD, None)
     model.__class__ = host_class(model)
 
 

@@ -13,19 +13,24 @@ from torch import Tensor, nn
 
 from mmdyn.blocks import BlockGrid, Constants, Frame, Level, StaleMemoryError, Tracker, split
 from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.conversion.decision import decide, restart_at_cuts
 from mmdyn.conversion.fallback import DenseFallback
 from mmdyn.conversion.hosts import Call, Host
 from mmdyn.conversion.padding import pad_to_blocks
 from mmdyn.conversion.replay import remove
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.tracking import detach
-from mmdyn.policies import BudgetController, Observation, Policy, select_cells
+from mmdyn.conversion.weight_watch import WeightWatch
+from mmdyn.policies import BudgetController, Observation, Policy
 from mmdyn.video import FeatureMemory, StreamState, StreamTable
 from mmdyn.video.clip_id import build_clip_id
 from mmdyn.video.motion import Motion
+from mmdyn.video.sizes import StreamsBySize
 from mmdyn.video.streams import move_along
 
 logger = logging.getLogger(__name__)
+
+_MUCH_PADDING = 0.1  # of the image, that is worth a warning
 
 
 class BlockCopyRuntime:
@@ -45,22 +50,32 @@ class BlockCopyRuntime:
         self.fallback = DenseFallback(config, name)
         self.tracker = Tracker()
         self.constants = Constants()
-        self.memory = FeatureMemory()
-        self.streams = StreamTable(config.max_streams)
+        self.by_size = StreamsBySize(config.max_streams)
+        self.weights = WeightWatch()
         self.clip_id = build_clip_id(config.clip_id)
         self.last_frame: Frame | None = None
         self.last_observation: Observation | None = None
         self.stats: dict[str, Any] = {}
-        self._geometry: tuple | None = None
+        self._told_of_gaps = self._told_of_padding = False
+
+    @property
+    def streams(self) -> StreamTable:
+        """The streams of the frame size at hand."""
+        return self.by_size.streams
+
+    @property
+    def memory(self) -> FeatureMemory:
+        """Their memory."""
+        return self.by_size.memory
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "last_frame": None, "last_observation": None}
 
     def reset(self, stream=None) -> None:
         """Forgets one stream or all; the next frame runs all cells."""
-        self.streams.drop(stream)
+        self.by_size.drop(stream)
         if stream is None:
-            self.memory.clear()
+            self.constants.verify()
 
     def undo(self, model: nn.Module) -> None:
         """Takes hooks and segments off the model's modules."""
@@ -73,16 +88,19 @@ class BlockCopyRuntime:
 
     def forget_trial(self) -> None:
         """Makes the next frame the first, of whatever size."""
-        self.reset()
-        self._geometry, self.stats = None, {}
+        self.by_size, self.stats = StreamsBySize(self.config.max_streams), {}
 
     @torch.inference_mode(False)  # memory outlives the caller's inference mode
     @torch.no_grad()
-    def run(self, forward: Callable, args: tuple, kwargs: dict) -> Any:
-        """One frame: decide, execute, remember, learn."""
+    def run(self, model: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
+        """One frame: decide, execute, remember, learn; `forward` is the stock network's."""
+        if self.weights.changed(model):
+            logger.info("weights changed: all streams start anew")
+            self.reset()
         started, begun = time.perf_counter(), self.fallback.now()
         call = self.host.call(args, kwargs)
         image, block = pad_to_blocks(call.image, self.config)
+        self._tell_of_padding(call.image, image)
         thumbnail = _thumbnail(image, block)
         if not bool(torch.isfinite(thumbnail).all()):
             raise ValueError(
@@ -106,6 +124,16 @@ class BlockCopyRuntime:
                 self.memory.forget(state.slot)
             raise
 
+    def _tell_of_padding(self, given: Tensor, padded: Tensor) -> None:
+        more = padded.shape[2] * padded.shape[3] / (given.shape[2] * given.shape[3]) - 1.0
+        if more > _MUCH_PADDING and not self._told_of_padding:
+            self._told_of_padding = True
+            logger.warning(
+                "images of %dx%d are padded to %dx%d so that blocks divide them, %.0f%% more to "
+                "compute; choose another block_size, or block_size='auto'", *given.shape[2:],
+                *padded.shape[2:], 100 * more,
+            )  # fmt: skip
+
     def _run(self, started, forward, call: Call, image, thumbnail, states, block) -> Any:
         motion = self._motion(image, states)
         obs = self._observe(image, thumbnail, states, block, motion)
@@ -122,26 +150,37 @@ class BlockCopyRuntime:
         executed = frame.grid.levels != Level.COPIED
         self._remember(call, outputs, obs, states, frame.grid.levels)
         self.last_observation = obs
-        self._note(frame, executed, first, started, decided, ran)
+        given = call.image.shape[2] * call.image.shape[3] / (image.shape[2] * image.shape[3])
+        self._note(frame, executed, first, started, decided, ran, given)
         self.host.attach(outputs, self.stats)
         return outputs
 
     def _states(self, call: Call, image: Tensor, block) -> list[StreamState]:
-        geometry = (tuple(image.shape[1:]), block, image.dtype, image.device)
-        if geometry != self._geometry:
-            if self._geometry is not None:
-                logger.info("frame size changed to %s: streams start anew", tuple(image.shape[2:]))
-            self.reset()
-            self._geometry = geometry
+        self.by_size.turn_to((tuple(image.shape[1:]), block, image.dtype, image.device))
         named = self.host.streams(call, self.clip_id)
         states = self.streams.states_of([stream for stream, _ in named])
-        for state, (_, number) in zip(states, named):
+        for state, (stream, number) in zip(states, named):
             if state.controller is None:
                 state.controller = BudgetController(self.config.budget)
-            if number is not None and state.frame is not None and number <= state.frame:
+            returns = self.by_size.returns(stream)
+            if returns or self._is_another_clip(stream, state, number):
                 state.reset()
             state.frame = number
         return states
+
+    def _is_another_clip(self, stream, state: StreamState, number: int | None) -> bool:
+        """Whether a frame's number cannot be of the clip whose last frame the state is of."""
+        if number is None or state.frame is None:
+            return False
+        gap = number - state.frame
+        if gap > self.config.max_age and not self._told_of_gaps:
+            self._told_of_gaps = True
+            logger.warning(
+                "frame %d of '%s' comes after frame %d: with more than max_age=%d between them it "
+                "starts a new clip, all of whose blocks run; such images are stills, or raise "
+                "max_age", number, stream, state.frame, self.config.max_age,
+            )  # fmt: skip
+        return gap <= 0 or gap > self.config.max_age
 
     def _motion(self, image: Tensor, states: list[StreamState]) -> dict[int, Motion]:
         """By slot, the motion since the frame before; empty where outputs do not follow it."""
@@ -160,11 +199,7 @@ class BlockCopyRuntime:
             [t if s.thumbnail is None else s.thumbnail for s, t in zip(states, thumbnail)]
         )
         change = F.adaptive_avg_pool2d((thumbnail - remembered).abs().mean(1), size)
-        contrast = thumbnail.flatten(1).std(1).clamp(min=1e-6)
-        relative = (change.mean((1, 2)) / contrast).tolist()
-        for state, moved in zip(states, relative):
-            if state.frames and moved > self.config.scene_cut:
-                state.restart()
+        restart_at_cuts(states, thumbnail, remembered, self.config)
         return Observation(
             image=image, grid_size=size, change=change, thumbnail=thumbnail,
             memory_thumbnail=remembered,
@@ -174,45 +209,7 @@ class BlockCopyRuntime:
         )  # fmt: skip
 
     def _decide(self, obs: Observation, states: list[StreamState]) -> Tensor:
-        """(N, GH, GW): the cells to run, as bool or as levels where some run at half resolution."""
-        total = obs.grid_size[0] * obs.grid_size[1]
-        first = torch.tensor([s.frames == 0 for s in states], device=obs.image.device)
-        fixed = self.policy.fixed_share
-        if fixed is not None:
-            chosen = torch.full_like(obs.last_grid, fixed >= 1.0)
-            return chosen | first[:, None, None]
-        if all(s.frames == 0 for s in states):
-            return torch.ones_like(obs.last_grid)
-        old = obs.age >= self._age_limits(total, obs.grid_size, obs.image.device)
-        forced = old.flatten(1).sum(1).tolist()
-        counts = [s.controller.cells(total, n) for s, n in zip(states, forced)]
-        scores = self.policy.scores(obs)
-        chosen = select_cells(scores, counts, old) | first[:, None, None]
-        if self.config.refresh is not None:
-            left = torch.where(chosen, 0.0, obs.change).flatten(1).sum(1)
-            left = left / (~chosen).flatten(1).sum(1).clamp(min=1)
-            contrast = obs.thumbnail.flatten(1).std(1).clamp(min=1e-6)
-            due = torch.tensor(
-                [s.since_full >= self.config.max_age for s in states], device=left.device
-            )
-            chosen = chosen | (due & (left / contrast > self.config.refresh))[:, None, None]
-        return self._with_halves(chosen, scores) if self.config.half_budget else chosen
-
-    def _with_halves(self, full: Tensor, scores: Tensor) -> Tensor:
-        """(N, GH, GW) levels: of the cells that are not full, the best run at half resolution."""
-        total = full[0].numel()
-        wanted = int(self.config.half_budget * total + 1e-6)
-        taken = full.flatten(1).sum(1).tolist()
-        counts = [min(total, n + wanted) for n in taken]
-        executed = select_cells(scores, counts, full)
-        return torch.where(full, int(Level.FULL), executed * int(Level.HALF))
-
-    def _age_limits(self, total: int, size, device) -> Tensor:
-        """Ages at which cells must run: `max_age` at most, spread over frames."""
-        spread = (
-            torch.arange(total, device=device).view(size) * 7919 % max(self.config.max_age // 2, 1)
-        )
-        return self.config.max_age - spread
+        return decide(obs, states, self.policy, self.config)
 
     def _full(self, obs: Observation, block, slots) -> BlockGrid:
         return BlockGrid.filled(
@@ -261,6 +258,8 @@ class BlockCopyRuntime:
         else:
             self.stats = {}
         total = executed[0].numel()
+        counts = executed.flatten(1).sum(1).tolist()
+        fulls = (levels == Level.FULL).flatten(1).sum(1).tolist()
         for i, state in enumerate(states):
             ran = executed[i]
             where = F.interpolate(ran[None, None].float(), obs.thumbnail.shape[2:], mode="nearest")[
@@ -270,11 +269,12 @@ class BlockCopyRuntime:
             state.age = torch.where(ran, 1, state.age + 1)
             state.last_grid = ran
             state.task = None if tasks is None else tasks[i]
-            state.since_full = 0 if bool(ran.all()) else state.since_full + 1
+            state.since_full = 0 if counts[i] == total else state.since_full + 1
             state.frames += 1
-            state.controller.observe(int((levels[i] == Level.FULL).sum()), total)
+            state.since_start += 1
+            state.controller.observe(fulls[i], total)
 
-    def _note(self, frame, executed, first, started, decided, ran) -> None:
+    def _note(self, frame, executed, first, started, decided, ran, given: float) -> None:
         self.last_frame = frame
         now = time.perf_counter()
         self.stats.update(
@@ -282,7 +282,7 @@ class BlockCopyRuntime:
             half_share=frame.grid.count(Level.HALF) / executed.numel(),
             arithmetic_share=frame.grid.executed_share,
             gmacs=sum(frame.macs.values()) / 1e9,
-            dense_gmacs=frame.dense_macs / 1e9,
+            dense_gmacs=frame.dense_macs * given / 1e9,  # of the image without padding
             ms=(now - started) * 1e3,
             policy_ms=(decided - started + now - ran) * 1e3,
             first_frame=any(first),

@@ -112,7 +112,7 @@ def _densified(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     def dense(value):
         if isinstance(value, (BlockTensor, LaidOutBlocks, PaddedBlockTensor)):
             value.frame.went_dense(name, "a compiled operator")
-            value = value.dense(contiguous=True)
+            value = value.dense(contiguous=True, op=name)
         return value.contiguous() if isinstance(value, torch.Tensor) else value
 
     return tree_map(dense, args), tree_map(dense, kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from mmdyn.conversion import BlockCopyConfig, DynConvConfig, SegBlocksConfig, convert_model
@@ -75,7 +76,11 @@ def build_dynamic(host: str, arguments: dict, method: str, config: type) -> Base
     options = {name: arguments.pop(name) for name in names if name in arguments}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     model = build_host(host, arguments, method)
-    convert_model(model, config(**options), trial=False)
+    report = convert_model(model, config(**options), trial=False)
+    if config is DynConvConfig:
+        print_log(str(report), logger="current")  # nothing more shows in a frame
+    else:
+        model.report_first_frame()
     return model
 
 

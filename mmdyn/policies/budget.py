@@ -59,7 +59,7 @@ class BudgetController:
         return self._spent / self._frames if self._frames else 0.0
 
     def cells(self, total: int, forced: int = 0) -> int:
-        """Cells to execute in the coming frame, a step of the ladder that is >= ``forced``.
+        """Cells to execute in the coming frame: a step of the ladder, or ``forced`` if more.
 
         Changes nothing: call ``observe`` with what really ran.
         """
@@ -68,10 +68,7 @@ class BudgetController:
                 "expected total >= 1 cells and 0 <= forced <= total, got "
                 f"total={total}, forced={forced}."
             )
-        count = self._planned(total)
-        if count < forced:
-            count = next(step for step in self._ladder(total) if step >= forced)
-        return count
+        return max(self._planned(total), forced)
 
     def observe(self, executed: int, total: int) -> None:
         """Books a frame in which ``executed`` of ``total`` cells ran, planned or not."""

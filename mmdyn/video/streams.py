@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -31,6 +31,9 @@ class StreamState:
         since_full: Frames since all cells ran.
         task: The last output, for the policy.
         controller: Keeps the budget.
+        since_start: Frames since the clip's first.
+        cuts: Which of these changed the picture as a whole, the last few.
+        warned_of_cuts: Whether their number was told.
     """
 
     slot: int
@@ -44,6 +47,9 @@ class StreamState:
     since_full: int = 0
     task: Any = None
     controller: Any = None
+    since_start: int = 0
+    cuts: deque[int] = field(default_factory=lambda: deque(maxlen=8))
+    warned_of_cuts: bool = False
 
     def restart(self) -> None:
         """Forgets what was seen, within a clip: all cells run next, and the budget goes on."""
@@ -54,6 +60,8 @@ class StreamState:
         """Forgets the clip: the next frame runs all cells."""
         self.restart()
         self.frame = self.age = self.last_grid = self.picture = self.motion = None
+        self.since_start = 0
+        self.cuts.clear()
         if self.controller is not None:
             self.controller.reset()
 

@@ -34,6 +34,13 @@ def batch_norm(
 
 def _trained_batch_norm(x: BlockTensor, running_mean, running_var, weight, bias, momentum, eps):
     """Statistics of the batch; a half-resolution pixel weighs the four that it stands for."""
+    if x.frame.memory is not None and running_mean is None:
+        # Copied blocks count too: their statistics are remembered, as is done in complete frames.
+        means, variances = frame_moments(x, "batch_norm", x.channels)
+        mean = means.mean(0, keepdim=True)
+        var = variances.mean(0, keepdim=True) + (means - mean).square().mean(0, keepdim=True)
+        shape = means.shape
+        return _apply(x, mean.expand(shape), var.expand(shape), weight, bias, eps)
     if not all(x.frame.grid.complete):
         return Refusal("batch statistics of a frame with copied blocks")
     return joint_batch_norm(x, running_mean, running_var, weight, bias, momentum, eps)

@@ -118,4 +118,4 @@ def _adaptive(pool, adaptive, x: BlockTensor, size: tuple):
     if fits:
         return pool(x, tuple(ratio))
     x.frame.went_dense(adaptive.__name__, f"windows of {target} cut through blocks")
-    return adaptive(x.composite(), target)
+    return adaptive(x.composite("adaptive_pool"), target)
