@@ -18,6 +18,12 @@ Tensor channels_last(const Tensor& x) {
   return x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+void check_types(const Tensor& from, const Tensor& to) {
+  TORCH_CHECK(from.scalar_type() == to.scalar_type(), "expected blocks and what they are copied ",
+              "from or to of one type, got ", from.scalar_type(), " and ", to.scalar_type(),
+              "; convert one of them");
+}
+
 const char* bytes_of(const Tensor& x) {
   return static_cast<const char*>(x.const_data_ptr());
 }
@@ -40,6 +46,7 @@ void mean_of_four(float* __restrict__ out, const float* a, const float* b, const
 // an index (n, L, 4), the means of four rows.
 Tensor gather_windows(const Tensor& blocks, const Tensor& store, const Tensor& index,
                       const Tensor& places, at::IntArrayRef halo) {
+  check_types(blocks, store);
   const int64_t n = blocks.size(0), c = blocks.size(1), bh = blocks.size(2), bw = blocks.size(3);
   const int64_t top = halo[0], bottom = halo[1], left = halo[2], right = halo[3];
   const int64_t height = top + bh + bottom, width = left + bw + right;
@@ -90,6 +97,7 @@ Tensor gather_windows(const Tensor& blocks, const Tensor& store, const Tensor& i
 // Ring pixels of each block to rows of the store.
 void write_ring(Tensor& store, const Tensor& rows, const Tensor& blocks,
                 const std::optional<Tensor>& ring) {
+  check_types(blocks, store);
   const int64_t n = blocks.size(0), area = blocks.size(2) * blocks.size(3);
   if (n == 0) return;
   TORCH_CHECK(store.is_contiguous(), "the store must be contiguous");
@@ -127,6 +135,7 @@ Tensor gather_cells(const Tensor& dense, const Tensor& lines, int64_t width) {
 
 // The same rows back.
 void scatter_cells(Tensor& dense, const Tensor& lines, const Tensor& blocks) {
+  check_types(blocks, dense);
   TORCH_CHECK(dense.is_contiguous(at::MemoryFormat::ChannelsLast), "the map must be channels-last");
   const Tensor source = channels_last(blocks), at = lines.contiguous();
   const int64_t length = blocks.size(3) * blocks.size(1) * blocks.element_size();

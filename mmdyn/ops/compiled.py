@@ -2,13 +2,14 @@
 
     python -m mmdyn.ops.compiled      compiles them for the installed PyTorch, in a few seconds
 
-They serve CPU tensors in the operators of ``windows`` and ``cells``. Without them, and with another
-PyTorch than they were compiled for, the reference does. ``setup.py`` runs this file by itself, so
-it imports nothing of mmdyn.
+They serve CPU tensors in the operators of ``windows`` and ``cells``. Without them, with another
+PyTorch than they were compiled for, and once the source was edited, the reference does.
+``setup.py`` runs this file by itself, so it imports nothing of mmdyn.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
@@ -24,14 +25,20 @@ _OFF = "MMDYN_COMPILED"
 
 
 def library_path(folder: Path = SOURCE.parent) -> Path:
-    """Where the library for this PyTorch and machine is, if it was compiled."""
+    """Where the library of this source, for this PyTorch and machine, is if it was compiled."""
+    made_of = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    return folder / f"{_platform()}-{made_of}.so"
+
+
+def _platform() -> str:
+    """How the libraries of any source begin that this PyTorch and machine can load."""
     import torch
 
-    return folder / f"copies-torch{torch.__version__}-{sys.platform}-{platform.machine()}.so"
+    return f"copies-torch{torch.__version__}-{sys.platform}-{platform.machine()}"
 
 
 def build(folder: Path = SOURCE.parent) -> Path:
-    """Compiles the library into a folder.
+    """Compiles the library into a folder, in place of those of other states of the source.
 
     Raises:
         RuntimeError: If there is no compiler, or it fails; the message has what it said.
@@ -56,6 +63,9 @@ def build(folder: Path = SOURCE.parent) -> Path:
         fresh.unlink(missing_ok=True)
         raise RuntimeError(f"{compiler} failed:\n{ran.stderr[-2000:]}")
     fresh.replace(target)  # whole or not at all
+    for old in folder.glob("copies-*.so"):
+        if old != target and old.name.startswith(_platform()):
+            old.unlink(missing_ok=True)  # whoever has it loaded keeps it
     return target
 
 
@@ -64,9 +74,9 @@ def load(path: Path | None = None) -> bool:
     import torch
 
     if path is None:
-        path = library_path()
-        if os.environ.get(_OFF, "1") == "0":
+        if os.environ.get(_OFF, "1") == "0" or not SOURCE.exists():
             return False
+        path = library_path()
     if not path.exists():
         return False
     try:

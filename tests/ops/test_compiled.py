@@ -26,6 +26,7 @@ TYPES = """
 import sys, torch
 from pathlib import Path
 from mmdyn.ops import compiled
+from mmdyn.ops.cells import scatter_cells
 from mmdyn.ops.windows import gather_windows, reference, write_ring
 assert compiled.load(Path(sys.argv[1]))
 torch.set_grad_enabled(False)
@@ -46,6 +47,20 @@ for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.bool, torch.in
             write_ring(mine, rows, x[:n], ring)
             reference.write_ring(other, rows, x[:n], ring)
             assert torch.equal(mine, other)
+x, lines = torch.zeros(1, 5, 2, 3).to(memory_format=torch.channels_last), torch.tensor([[0, 1]])
+wrong = torch.ones(1, 5, 2, 3, dtype=torch.float64)
+for call in (
+    lambda: gather_windows(wrong, torch.zeros(9, 5), index[:1], border, (1, 1, 1, 1)),
+    lambda: write_ring(torch.zeros(12, 5), torch.arange(6), wrong, None),
+    lambda: scatter_cells(x, lines, wrong),
+):
+    try:
+        call()
+    except RuntimeError as error:
+        assert "of one type, got " in str(error), error
+    else:
+        raise AssertionError("types are mixed")
+assert not x.any()
 """
 
 
@@ -107,3 +122,26 @@ def test_another_pytorch_does_not_find_it(monkeypatch):
     here = compiled.library_path()
     monkeypatch.setattr(torch, "__version__", "2.99.0")
     assert compiled.library_path() != here
+
+
+def test_an_edited_source_does_not_find_it_and_old_ones_are_removed(monkeypatch, tmp_path, library):
+    source = tmp_path / "copies.cpp"
+    source.write_text(compiled.SOURCE.read_text())
+    monkeypatch.setattr(compiled, "SOURCE", source)
+    here = compiled.library_path(tmp_path)
+    assert here.name == library.name
+    source.write_text("int of_another_state;")
+    assert compiled.library_path(tmp_path).name != here.name
+    before_hashes = here.with_name(f"{here.stem.rpartition('-')[0]}.so")
+    others = [tmp_path / "copies-torch1.0-linux-x86_64-0123.so", tmp_path / "other.so"]
+    for path in (here, before_hashes, *others):
+        path.write_text("")
+    made = compiled.build(tmp_path)
+    assert set(tmp_path.iterdir()) == {source, made, *others}
+    assert made.read_bytes() and compiled.build(tmp_path) == made
+
+
+def test_without_the_source_nothing_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.delenv("MMDYN_COMPILED", raising=False)
+    monkeypatch.setattr(compiled, "SOURCE", tmp_path / "copies.cpp")
+    assert not compiled.load()
