@@ -98,6 +98,19 @@ def test_an_unknown_config_fails():
     assert row.status == "failed" and "nothing.py" in row.reason
 
 
+def test_a_missing_package_is_named(tmp_path):
+    (tmp_path / "wants_it.py").write_text("import package_that_nobody_has\n")
+    config = tmp_path / "config.py"
+    config.write_text("custom_imports = dict(imports=['wants_it'], allow_failed_imports=False)\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        row = tool.check(str(config), (64, 64), 32)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert row.status == "skipped"
+    assert row.reason == "Unbuilt: ImportError: No module named 'package_that_nobody_has'"
+
+
 def test_a_zoo_has_one_config_a_family():
     pytest.importorskip("mmseg")
     names = zoo.representatives("mmseg")

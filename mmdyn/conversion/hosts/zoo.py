@@ -140,7 +140,10 @@ def build(name: str) -> nn.Module:
     path = resolve(name)
     package = next((p for p in PACKAGES if name.startswith(f"{p}::") or p in path.parts), None)
     compat.prepare()
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except ImportError as error:  # of what the config's custom_imports name
+        raise ImportError(_import_that_failed(error)) from error
     scope = cfg.get("default_scope") or package or "mmdet"
     importlib.import_module(f"{scope}.models")
     init_default_scope(scope)
@@ -162,6 +165,13 @@ def build(name: str) -> nn.Module:
     model.eval()
     randomise(model)
     return model
+
+
+def _import_that_failed(error: BaseException) -> str:
+    """The first of a chain of failed imports: later ones name what it stopped."""
+    while isinstance(cause := error.__cause__ or error.__context__, ImportError):
+        error = cause
+    return str(error)
 
 
 def _local(node):
