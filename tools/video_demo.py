@@ -31,6 +31,7 @@ from mmdyn.engine.inference import (
     read_frames,
 )
 from mmdyn.ops.allocator import keep_freed_memory
+from mmdyn.policies import save_policy
 from mmdyn.policies.information_gain import information_gain
 from mmdyn.policies.sampling import inclusion_probabilities
 from mmdyn.visualization import FilmWriter, add_panel, add_title, compose_sheet, draw_frame
@@ -55,6 +56,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--sheet", help="picture of some frames (.png)")
     parser.add_argument("--sheet-frames", type=int, default=6)
+    parser.add_argument("--save-policy", help="file for what the policy has learned in the end")
     parser.add_argument("--frames", type=int, help="stop after this many frames")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score drawn")
     parser.add_argument("--fps", type=float, help="of the video written; default: the source's")
@@ -70,6 +72,8 @@ def check_outputs(args: argparse.Namespace) -> None:
         ValueError: For an ending that is not known.
     """
     FilmWriter(args.out)
+    if args.save_policy and args.dense:
+        raise ValueError("--save-policy wants a policy, and --dense has none")
     endings = (".png", ".jpg", ".jpeg")
     if args.sheet and not args.sheet.lower().endswith(endings):
         raise ValueError(f"--sheet must end in one of {', '.join(endings)}, got {args.sheet}")
@@ -223,6 +227,9 @@ def main(arguments: list[str] | None = None) -> None:
     if not rows:
         sys.exit(f"tools/video_demo.py: no frame of {args.source} could be read")
     Console().print(summary(rows, args.dense))
+    if args.save_policy:
+        save_policy(runtime_of(model).policy, args.save_policy)
+        print(f"wrote {args.save_policy}: policy=dict(type=..., checkpoint=...) starts from it")
     print(f"wrote {args.out}" + (f" and {args.sheet}" if args.sheet else ""))
 
 

@@ -23,7 +23,9 @@ class SegBlocksMixin(DynamicMixin):
     def forward(self, *args, **kwargs):
         if self.training:
             join_synced_norms(self)
-        return runtime_of(self).run(self, super().forward, args, kwargs)
+        outputs = runtime_of(self).run(self, super().forward, args, kwargs)
+        self.announce()
+        return outputs
 
 
 @handles(SegBlocksConfig)
@@ -35,6 +37,10 @@ def convert_to_segblocks(model: nn.Module, config: SegBlocksConfig) -> None:
     """
     host = host_for(model)
     host.check_segblocks(model)
+    if isinstance(model, nn.Sequential):
+        raise ValueError(
+            "SegBlocks adds a module, which nn.Sequential would run; wrap it in another"
+        )
     if hasattr(model, POLICY):
         raise ValueError(
             f"{type(model).__name__} has an attribute '{POLICY}', which SegBlocks adds"

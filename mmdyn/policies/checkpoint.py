@@ -16,8 +16,16 @@ _FORMAT = "mmdyn policy 1"
 
 
 def build_policy(spec: str | dict | Policy) -> Policy:
-    """A policy from its name, from ``dict(type=name, **arguments)``, or the policy itself."""
-    return _build(spec, Policy, POLICIES)
+    """A policy from its name, from ``dict(type=name, **arguments)``, or the policy itself.
+
+    With ``checkpoint=path`` among the arguments it starts from what `save_policy` wrote there.
+    """
+    if not isinstance(spec, dict) or "checkpoint" not in spec:
+        return _build(spec, Policy, POLICIES)
+    arguments = dict(spec)
+    path = arguments.pop("checkpoint")
+    policy = _build(arguments, Policy, POLICIES)
+    return load_policy(path, policy, learning=policy.learning)
 
 
 def build_resolution_policy(spec: str | dict | ResolutionPolicy) -> ResolutionPolicy:

@@ -14,7 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmdyn.conversion import is_converted, runtime_of
+from mmdyn.blocks import Level
+from mmdyn.conversion import SegBlocksConfig, is_converted, runtime_of
 from mmdyn.registry import HOOKS
 from mmdyn.visualization.blocks import draw_blocks
 from mmdyn.visualization.panels import add_panel
@@ -91,7 +92,7 @@ class BlockVisualizationHook(Hook):
 
 
 def executed_cells(model, index: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
-    """What the last frame of a converted model executed.
+    """What the last frame of a converted model executed; with SegBlocks, at full resolution.
 
     Args:
         model: A converted model that has run.
@@ -103,10 +104,14 @@ def executed_cells(model, index: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
     Raises:
         ValueError: If it has not run yet.
     """
-    frame = runtime_of(model).last_frame
+    runtime = runtime_of(model)
+    frame = runtime.last_frame
     if frame is None:
         raise ValueError(f"{type(model).__name__} has not run a frame since it was converted")
-    return (frame.grid.levels[index] > 0).cpu().numpy(), frame.grid.block_size
+    levels = frame.grid.levels[index]
+    halves_count = not isinstance(runtime.config, SegBlocksConfig)
+    cells = levels != Level.COPIED if halves_count else levels == Level.FULL
+    return cells.cpu().numpy(), frame.grid.block_size
 
 
 def block_in_original(block: tuple[int, int], meta: dict) -> tuple[float, float]:
@@ -118,7 +123,9 @@ def block_in_original(block: tuple[int, int], meta: dict) -> tuple[float, float]
 
 def frame_facts(stats: dict) -> dict[str, str]:
     """A frame's statistics as words, for a panel."""
-    facts = {"blocks executed": f"{stats['executed_share']:.0%}"}
+    on_video = "first_frame" in stats
+    what = "blocks executed" if on_video else "at full resolution"
+    facts = {what: f"{stats['executed_share']:.0%}"}
     if stats.get("dense_gmacs"):
         facts["GMACs (dense)"] = f"{stats['gmacs']:.1f} ({stats['dense_gmacs']:.1f})"
     facts["network"] = f"{stats['ms']:.0f} ms"

@@ -66,3 +66,13 @@ def test_mismatches_are_explained(learned, tmp_path):
     path.write_bytes(b"no file of torch")
     with pytest.raises(ValueError, match="is not a file of save_policy"):
         load_policy(path)
+
+
+def test_a_config_starts_from_a_file(learned, tmp_path):
+    save_policy(learned, tmp_path / "policy.pth")
+    spec = dict(type="reinforce", width=8, checkpoint=str(tmp_path / "policy.pth"))
+    policy = build_policy(spec)
+    assert torch.equal(policy.net.correct.weight, learned.net.correct.weight)
+    assert policy.learning and policy.temperature == 0.6 and "checkpoint" in spec
+    with pytest.raises(FileNotFoundError, match="no policy file"):
+        build_policy({**spec, "checkpoint": "none.pth"})

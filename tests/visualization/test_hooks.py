@@ -70,3 +70,12 @@ def test_executed_cells(model: nn.Module) -> None:
 def test_network_input_is_the_picture() -> None:
     picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert (network_input(torch.from_numpy(picture).permute(2, 0, 1)) == picture).all()
+
+
+def test_of_segblocks_only_full_blocks_are_drawn() -> None:
+    model = nn.Conv2d(3, 4, 3, padding=1).eval()
+    mmdyn.convert_model(model, mmdyn.SegBlocksConfig(budget=0.25, block_size=16), trial=False)
+    with torch.no_grad():
+        model(torch.rand(1, 3, 32, 32))
+    cells, block = executed_cells(model)
+    assert cells.sum() == 1 and block == (16, 16)
