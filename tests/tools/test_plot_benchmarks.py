@@ -8,6 +8,8 @@ import pytest
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "plot_benchmarks.py"
 
+HOW = "BlockCopy, blocks 128, 1 image, cpu, 2 threads"
+
 
 @pytest.fixture(scope="module")
 def tool():
@@ -17,11 +19,13 @@ def tool():
     return module
 
 
-def row(active: float, config: str = "mmdet::a/net.py") -> dict:
-    return dict(
+def row(active: float, config: str = "mmdet::a/net.py", **changed) -> dict:
+    made = dict(
         active=active, sparse_ms=100 * active, dense_ms=dict(eager=110.0, fused=100.0), frac=0.9,
-        config=config, shape=[1, 3, 64, 128], dtype="fp32",
+        config=config, shape=[1, 3, 64, 128], dtype="fp32", method="blockcopy", device="cpu",
+        threads=2, block_size=128,
     )  # fmt: skip
+    return {**made, **changed}
 
 
 def test_rows_are_grouped_and_sorted(tool, tmp_path):
@@ -32,12 +36,30 @@ def test_rows_are_grouped_and_sorted(tool, tmp_path):
     files = [str(path) for path in tmp_path.glob("*.json")]
     rows = tool.read_rows(files)
     assert {name: [r["active"] for r in found] for name, found in rows.items()} == {
-        "net, 64x128, fp32": [0.1, 0.3, 0.5],
-        "other, 64x128, fp32": [0.3],
+        f"net, 64x128, fp32\n{HOW}": [0.1, 0.3, 0.5],
+        f"other, 64x128, fp32\n{HOW}": [0.3],
     }
     out = tmp_path / "plot.png"
     tool.main([*files, "--out", str(out)])
     assert out.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [dict(method="segblocks"), dict(device="cuda"), dict(shape=[4, 3, 64, 128]), dict(threads=16),
+     dict(block_size=[64, 128]), dict(dtype="bf16")],
+)  # fmt: skip
+def test_what_was_measured_otherwise_is_another_picture(tool, tmp_path, changed):
+    (tmp_path / "a.json").write_text(json.dumps([row(0.5), row(0.3, **changed)]))
+    rows = tool.read_rows([str(tmp_path / "a.json")])
+    assert len(rows) == 2 and {len(found) for found in rows.values()} == {1}
+
+
+def test_a_line_is_named_by_its_method(tool):
+    old = row(0.5)
+    del old["method"]
+    assert tool.method_of(old) == "BlockCopy" and tool.method_of(dict(method="own")) == "own"
+    assert tool.method_of(dict(method="segblocks")) == "SegBlocks"
 
 
 def test_nothing_to_draw_is_said(tool, tmp_path):
