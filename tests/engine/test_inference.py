@@ -5,19 +5,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
+from mmdyn import BlockCopyConfig, SegBlocksConfig, convert_model
+from mmdyn.conversion import is_converted, runtime_of
 from mmdyn.engine.inference import (
     build_model,
     check_checkpoint,
+    convert_as_asked,
     dataset_config,
     dataset_meta,
     frames_dataset,
+    load_weights,
     pipeline_config,
     read_config,
     read_frames,
 )
 from mmdyn.visualization import FilmWriter
+from tests.conversion.networks import network
 
 
 def test_config_of_an_installed_package_and_options() -> None:
@@ -37,6 +43,37 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     assert check_checkpoint("https://host/x.pth") == "https://host/x.pth"
     with pytest.raises(FileNotFoundError, match="video file or a folder"):
         frames_dataset(tmp_path / "none", [])
+
+
+@pytest.mark.parametrize("content", [b"x", b"", b"PK\x03\x04 cut off"])
+def test_broken_weights_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.pth cannot be read .*; is the file whole"):
+        load_weights(torch.nn.Linear(2, 2), str(path))
+
+
+def test_a_tool_converts_as_it_is_asked() -> None:
+    def config(net: torch.nn.Module) -> BlockCopyConfig:
+        return runtime_of(net).config
+
+    asked = dict(budget=0.2, policy=None)
+    net = network()
+    convert_as_asked(net, asked, trial=False, block_size=32)
+    assert config(net) == BlockCopyConfig(budget=0.2, block_size=32, dense_fallback=False)
+
+    net = network()
+    convert_model(net, BlockCopyConfig(policy="random", dense_fallback=True), trial=False)
+    convert_as_asked(net, asked, trial=False, dense_fallback=True)
+    assert config(net) == BlockCopyConfig(budget=0.2, policy="random", dense_fallback=True)
+    convert_as_asked(net, asked, trial=False)
+    assert config(net).dense_fallback is False
+    with pytest.raises(ValueError, match="unknown policy 'foo'"):
+        convert_as_asked(net, dict(policy="foo"), trial=False)
+    assert not is_converted(net)
+    convert_model(net, SegBlocksConfig(), trial=False)
+    with pytest.raises(ValueError, match="got SegBlocks; name the stock config"):
+        convert_as_asked(net, asked, trial=False)
 
 
 def test_innermost_dataset() -> None:
