@@ -8,8 +8,8 @@ from mmdyn.blocks.frame import Site
 from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.convert import handles
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
-from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
-from mmdyn.conversion.gated import GatedMixin, chain_blocks, gate_block
+from mmdyn.conversion.dynconv_runtime import DynConvRuntime
+from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block
 from mmdyn.conversion.gating_report import GatingReport
 from mmdyn.conversion.residuals import Found, find_residuals
 from mmdyn.gating import Gate
@@ -22,9 +22,14 @@ class DynConvMixin(DynamicMixin):
 
     def train(self, mode: bool = True):
         super().train(mode)
-        for gate in gates_of(self):  # whatever its stage is: frozen stages hold gates that learn
-            gate.train(mode)
-            gate.requires_grad_(True)
+        for block in self.modules():
+            if isinstance(block, GatedMixin):
+                gate = block._modules[GATE]
+                gate.train(mode)
+                # Gates of frozen stages learn; one frozen in a stage that learns is so on purpose.
+                mine = {id(p) for p in gate.parameters()}
+                if not any(p.requires_grad for p in block.parameters() if id(p) not in mine):
+                    gate.requires_grad_(True)
         return self
 
     def forward(self, *args, **kwargs):

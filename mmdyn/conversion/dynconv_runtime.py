@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 from collections import defaultdict
 
 import torch
@@ -43,7 +44,7 @@ class DynConvRuntime:
         self.masks: dict[str, Tensor] = {}
         self._costs: dict[str, list[Cost]] | None = None
         self._now = 0.0
-        self._told = False
+        self._told = self._idle_told = False
         self.reset()
 
     def __getstate__(self) -> dict:
@@ -109,15 +110,32 @@ class DynConvRuntime:
             unused = torch.stack([p.sum() for g in gates_of(model) for p in g.parameters()]).sum()
             self.losses = {"loss_sparsity": 0.0 * unused, "density": torch.ones_like(unused)}
             return self.losses
-        if not costs:
-            return {}
+        self._tell_idle(model, costs)
         config = self.config
-        joined = [_joined(calls) for calls in costs.values()]
+        found = {path: _joined(calls) for path, calls in costs.items()}
+        if config.per == "image":
+            _check_images(found)
+        joined = [cost for cost in found.values() if len(cost.executed)]  # RoIs may be none
+        if not joined:
+            return {}
         loss, density = sparsity_loss(joined, config.budget, self._now, config.settle, config.per)
-        if self._now >= config.noise_until:
+        if self._now >= config.noise_until and torch.is_grad_enabled():
             self._follow(model, density)
         self.losses = {"loss_sparsity": config.weight * loss, "density": density}
         return self.losses
+
+    def _tell_idle(self, model: nn.Module, costs: dict) -> None:
+        """Warns once of gates that a call in training mode left out: nothing teaches them."""
+        if self._idle_told:
+            return
+        idle = [state.path for state in states_of(model) if state.path not in costs]
+        if not idle:
+            return
+        self._idle_told = True
+        logger.warning(
+            "the gates of %s did not run in a training call: if the network never calls these "
+            "blocks, leave them out with skip", ", ".join(idle),
+        )  # fmt: skip
 
     @torch.no_grad()
     def _follow(self, model: nn.Module, density: Tensor) -> None:
@@ -190,6 +208,18 @@ def _joined(calls: list[Cost]) -> Cost:
     return Cost(shares * calls[0].total, 0.0, calls[0].total)
 
 
+def _check_images(costs: dict[str, Cost]) -> None:
+    """A budget for each image needs blocks that see images, not the RoIs of some."""
+    counts = {path: len(cost.executed) for path, cost in costs.items()}
+    most = statistics.mode(counts.values()) if counts else 0
+    other = [f"{path} ({count})" for path, count in counts.items() if count != most]
+    if other:
+        raise ValueError(
+            f"per='image' needs blocks that see the same {most} images, got {', '.join(other)}; "
+            "set per='batch' or leave these out with skip"
+        )
+
+
 def gates_of(model: nn.Module) -> list[Gate]:
     """The gates of a converted model, in order."""
     return [m._modules[GATE] for m in model.modules() if isinstance(m, GatedMixin)]
@@ -217,20 +247,29 @@ def calibrate(model: nn.Module, run, tolerance: float = 0.002) -> tuple[float, f
         return 0.0, 1.0
     training = model.training
     model.eval()
+    runtime.constants.forget()  # averaged weights come by ways that nothing notices
 
     def share_at(threshold: float) -> float:
         for gate in gates:
             gate.threshold.fill_(threshold)
         runtime.reset()
         run()
+        if not runtime.stats:
+            raise ValueError(
+                "calibrate's run did not run the model's gated blocks; let it call the model on "
+                "images"
+            )
         return runtime.stats["executed_share"]
 
-    start = float(gates[0].threshold)
-    found, share = find_threshold(share_at, runtime.config.budget, start, tolerance)
-    for gate in gates:
-        gate.threshold.fill_(found)
-    runtime.reset()
-    model.train(training)
+    kept = [gate.threshold.clone() for gate in gates]
+    try:
+        found, share = find_threshold(share_at, runtime.config.budget, float(kept[0]), tolerance)
+        kept = [torch.full_like(threshold, found) for threshold in kept]
+    finally:
+        for gate, threshold in zip(gates, kept):
+            gate.threshold.copy_(threshold)
+        runtime.reset()
+        model.train(training)
     if abs(share - runtime.config.budget) > 0.01 * runtime.config.budget:
         logger.warning(
             "the thresholds meet the budget of %.3f with %.3f only: the gates know too few levels "

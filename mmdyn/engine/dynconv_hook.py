@@ -13,74 +13,159 @@ from mmengine.runner import Runner
 
 from mmdyn.conversion import calibrate, is_converted, runtime_of
 from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
+from mmdyn.conversion.gated import GATE
 from mmdyn.registry import HOOKS
+
+_NEAR = 0.01  # of the whole arithmetic: executed shares this near the budget meet it
 
 
 @HOOKS.register_module()
 class DynConvHook(Hook):
-    """Calibrates the gates before validations and tests; adds what they executed to the metrics.
+    """Calibrates the gates before validations and tests; logs what they then executed.
 
     ``default_hooks = dict(dynconv=dict(type='mmdyn.DynConvHook'))``. The metrics gain
     ``dynconv/executed_share``, to be compared with the budget, and ``dynconv/run_share``, which
-    counts blocks whole that ran dense because that is faster.
+    counts blocks whole that ran dense because that is faster. Training goes on with the thresholds
+    it had; checkpoints saved after a validation have the calibrated ones.
 
     Args:
         batches (int): Batches to calibrate on; 0 leaves the thresholds as the checkpoint has
             them. Default 8.
         source (str): 'train' calibrates on the training data, 'test' on the first images of the
             data at hand, whose labels are not looked at. Default 'train'.
+        checkpoints (str): Which checkpoints to calibrate on the training data when they are saved
+            before a validation: 'last', at the end of the training, 'all' or 'none'. Default
+            'last'.
     """
 
-    def __init__(self, batches: int = 8, source: str = "train") -> None:
-        if source not in ("train", "test"):
-            raise ValueError(f"source must be 'train' or 'test', got {source!r}")
-        self.batches, self.source = batches, source
+    # After EMAHook (50), which swaps the weights, and before LoggerHook (60), which prints.
+    priority = 55
+
+    def __init__(self, batches: int = 8, source: str = "train", checkpoints: str = "last") -> None:
+        for name, value, known in (
+            ("source", source, ("train", "test")),
+            ("checkpoints", checkpoints, ("last", "all", "none")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {known}, got {value!r}")
+        self.batches, self.source, self.checkpoints = batches, source, checkpoints
+        self._loader = None  # of the training data, in an order of its own
+        self._own: list[torch.Tensor] | None = None  # the training's thresholds
+        self._found: float | None = None  # the calibrated one, until weights change
 
     def before_val(self, runner: Runner) -> None:
+        if self._own is None:
+            self._own = [gate.threshold.clone() for gate in gates_of(_model(runner))]
+
+    before_test = before_val
+
+    def before_val_epoch(self, runner: Runner) -> None:
         self._before(runner, runner.val_dataloader)
 
-    def before_test(self, runner: Runner) -> None:
+    def before_test_epoch(self, runner: Runner) -> None:
         self._before(runner, runner.test_dataloader)
 
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Adds the shares to the metrics."""
-        runtime = runtime_of(_model(runner))
-        totals = torch.tensor(runtime.totals, dtype=torch.float64)
-        all_reduce(totals)
-        wanted, ran, total = totals.tolist()
-        if metrics is not None and total:
-            metrics["dynconv/executed_share"] = wanted / total
-            metrics["dynconv/run_share"] = ran / total
+    @torch.no_grad()
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        self._found = None
+        if self._own is not None:
+            for gate, own in zip(gates_of(_model(runner)), self._own):
+                gate.threshold.copy_(own)
+            self._own = None
 
-    after_test_epoch = after_val_epoch
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._own = self._found = None
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self._report(runner, "val", metrics)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self._report(runner, "test", metrics)
+
+    @torch.no_grad()
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Gives the weights that will be loaded their thresholds; the main process alone."""
+        model, state = _model(runner), checkpoint["state_dict"]
+        if self._found is None and self._calibrates(runner):
+            kept = {name: value.clone() for name, value in model.state_dict().items()}
+            try:
+                model.load_state_dict(state)  # averaged weights, where there are some
+                self._found = self._calibrate(runner, model, None)
+            finally:
+                model.load_state_dict(kept)
+        if self._found is not None:
+            for name in [n for n in state if n.endswith(f"{GATE}.threshold")]:
+                state[name] = torch.full_like(state[name], self._found)
+
+    def _calibrates(self, runner: Runner) -> bool:
+        """Whether a checkpoint that is being saved wants a calibration of its own."""
+        if not self.batches or self.source != "train" or not runner.cfg.get("train_dataloader"):
+            return False
+        last = runner.iter + 1 >= runner.max_iters
+        return self.checkpoints == "all" or (self.checkpoints == "last" and last)
 
     @torch.no_grad()
     def _before(self, runner: Runner, dataloader) -> None:
         model = _model(runner)
         if self.batches:
-            inputs = list(self._inputs(runner, model, dataloader))
-            threshold, share = calibrate(model, lambda: [model.extract_feat(x) for x in inputs])
+            self._found = self._calibrate(runner, model, dataloader)
             for gate in gates_of(model):
                 broadcast(gate.threshold)
-            runner.logger.info(
-                f"gates calibrated on {sum(len(x) for x in inputs)} images: threshold "
-                f"{threshold:.3f}, {share:.2%} of the arithmetic"
-            )
+                self._found = float(gate.threshold)
         runtime_of(model).reset()
+
+    def _calibrate(self, runner: Runner, model, dataloader) -> float:
+        inputs = list(self._inputs(runner, model, dataloader))
+        threshold, share = calibrate(model, lambda: [model.extract_feat(x) for x in inputs])
+        runner.logger.info(
+            f"gates calibrated on {sum(len(x) for x in inputs)} images: threshold "
+            f"{threshold:.3f}, {share:.2%} of the arithmetic"
+        )
+        return threshold
 
     def _inputs(self, runner: Runner, model, dataloader) -> Iterator[torch.Tensor]:
         """Preprocessed image batches."""
-        if self.source == "train":
-            settings = copy.deepcopy(runner.cfg.get("train_dataloader"))
-            if not settings:
-                raise ValueError(
-                    "the config has no train_dataloader to calibrate the gates on; set "
-                    "default_hooks.dynconv.source='test' or batches=0"
-                )
-            settings.update(num_workers=0, persistent_workers=False)
-            dataloader = runner.build_dataloader(settings, seed=0)
+        trains = self.source == "train"
+        if trains:
+            if self._loader is None:
+                self._loader = _training_images(runner)
+            dataloader = self._loader
         for _, data in zip(range(self.batches), dataloader):
-            yield model.data_preprocessor(data, False)["inputs"]
+            # Images of different sizes become a batch as in training.
+            yield model.data_preprocessor(data, trains)["inputs"]
+
+    def _report(self, runner: Runner, stage: str, metrics: dict | None) -> None:
+        runtime = runtime_of(_model(runner))
+        totals = torch.tensor(runtime.totals, dtype=torch.float64)
+        all_reduce(totals)
+        wanted, ran, total = totals.tolist()
+        if not total:
+            return
+        shares = {"executed_share": wanted / total, "run_share": ran / total}
+        for name, share in shares.items():
+            # mmengine has passed the metrics on to the log before this hook.
+            runner.message_hub.update_scalar(f"{stage}/dynconv/{name}", share)
+            if metrics is not None:
+                metrics[f"dynconv/{name}"] = share
+        budget, share = runtime.config.budget, shares["executed_share"]
+        if abs(share - budget) > _NEAR:
+            runner.logger.warning(
+                f"the gates executed {share:.1%} of the arithmetic for a budget of {budget:.1%}: "
+                "the images differ from those of the calibration; give DynConvHook more batches "
+                "or source='test'"
+            )
+
+
+def _training_images(runner: Runner):
+    """A loader of the config's training data that disturbs no other."""
+    settings = copy.deepcopy(runner.cfg.get("train_dataloader"))
+    if not settings:
+        raise ValueError(
+            "the config has no train_dataloader to calibrate the gates on; set "
+            "default_hooks.dynconv.source='test' or batches=0"
+        )
+    settings.update(num_workers=0, persistent_workers=False)
+    return runner.build_dataloader(settings, seed=0)
 
 
 def _model(runner: Runner):

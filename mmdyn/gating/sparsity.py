@@ -42,7 +42,8 @@ def sparsity_loss(
     """Squared distance from the budget, of the network and beyond the bounds of each block.
 
     Args:
-        costs: One a block, all of the same images.
+        costs: One a block; for 'image' all of the same images. A block of RoIs has their number
+            for N, and weighs with all of them.
         budget: Share of the arithmetic wanted.
         progress: Share of the training done.
         settle: Share of the training over which a block's bounds open from the budget to 0 and 1.
@@ -51,10 +52,16 @@ def sparsity_loss(
     Returns:
         The loss, and the network's mean share; neither waits for the device.
     """
+    if per == "batch":
+        costs = [_summed(cost) for cost in costs]
     shares, network = block_shares(costs), network_share(costs)
     density = network.mean()
-    if per == "batch":
-        shares, network = shares.mean(1, keepdim=True), density
     low, high = block_bounds(progress, budget, settle)
     beyond = (shares - high).clamp(min=0).square() + (low - shares).clamp(min=0).square()
     return (network - budget).square().mean() + beyond.mean(), density.detach()
+
+
+def _summed(cost: Cost) -> Cost:
+    """Of all images as of one."""
+    count = len(cost.executed)
+    return Cost(cost.executed.sum()[None], cost.gate * count, cost.total * count)

@@ -190,3 +190,13 @@ def test_the_gated_arithmetic_is_that_of_the_published_networks(name, size, bloc
     assert report.modules == blocks and not report.dense
     run(net, torch.randn(1, 3, size, size))
     assert runtime_of(net).totals[2] == macs
+
+
+def test_a_gate_frozen_on_purpose_stays_frozen():
+    net = gated()
+    for gate in gates_of(net)[:2]:
+        gate.requires_grad_(False)
+    net.layer1[1].requires_grad_(False)  # a frozen stage, whose gate learns
+    net.train()
+    learns = [gate.weight.requires_grad for gate in gates_of(net)]
+    assert learns == [False] + [True] * 5

@@ -1,10 +1,12 @@
 """What all gates of a network share: losses, progress, thresholds, statistics."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from torch import nn
 
 import mmdyn
 from mmdyn.conversion import runtime_of
@@ -27,6 +29,29 @@ def test_calibration_meets_the_budget_within_one_percent(budget, tile):
     run(net, x)
     assert runtime_of(net).stats["executed_share"] == pytest.approx(budget, rel=0.01)
     assert all(float(g.threshold) == pytest.approx(threshold) for g in gates_of(net))
+
+
+def test_a_calibration_that_fails_leaves_the_model_as_it_was():
+    net = gated().train()
+    for gate, threshold in zip(gates_of(net), (0.1, 0.2)):
+        gate.threshold.fill_(threshold)
+    kept = [float(g.threshold) for g in gates_of(net)]
+    with pytest.raises(ZeroDivisionError):
+        mmdyn.calibrate(net, lambda: 1 / 0)
+    with pytest.raises(ValueError, match="did not run"):
+        mmdyn.calibrate(net, lambda: None)
+    assert net.training and [float(g.threshold) for g in gates_of(net)] == kept
+
+
+def test_calibration_sees_weights_that_were_written_past_their_counters():
+    net = gated(budget=0.4)
+    mmdyn.calibrate(net, lambda: run(net))
+    for p in net.layer1.parameters():
+        if p.dim() == 4:
+            p.data.mul_(3)
+    mmdyn.calibrate(net, lambda: net.features(images()))
+    run(net)
+    assert runtime_of(net).stats["executed_share"] == pytest.approx(0.4, rel=0.01)
 
 
 def test_a_saved_and_loaded_gated_network_decides_alike():
@@ -75,8 +100,7 @@ def test_noise_ends_and_thresholds_then_follow_the_budget():
     runtime, x = runtime_of(net), images()
 
     def densities():
-        with torch.no_grad():
-            return {float((net(x), runtime.losses["density"])[1]) for _ in range(4)}
+        return {float((net(x), runtime.losses["density"])[1]) for _ in range(4)}
 
     runtime.progress = 0.4
     assert len(densities()) > 1  # noise: each call decides anew
@@ -87,6 +111,10 @@ def test_noise_ends_and_thresholds_then_follow_the_budget():
         densities()
     assert all(float(g.threshold) > 0 for g in gates_of(net))
     assert abs(max(densities()) - 0.2) < 0.05 < first - 0.2
+    kept = [float(g.threshold) for g in gates_of(net)]
+    runtime.config = replace(runtime.config, budget=0.9)
+    run(net)  # training mode, but nothing learns
+    assert [float(g.threshold) for g in gates_of(net)] == kept
 
 
 def test_a_loss_dict_gains_the_loss_and_the_density():
@@ -121,3 +149,39 @@ def test_statistics_add_up_until_they_are_reset():
     assert once["blocks"].keys() == {f"layer{s}.{k}" for s in (1, 2) for k in range(3)}
     mmdyn.reset(net)
     assert runtime_of(net).stats == {}
+
+
+class WithRois(nn.Module):
+    """A backbone of images and a head of their regions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = network(), network(1)
+
+    def forward(self, x, rois=5):
+        regions = x[:1, :, :8, :8].expand(rois, -1, -1, -1)
+        return self.backbone.features(x).mean() + self.head.features(regions).sum()
+
+
+def test_blocks_of_regions_train_with_those_of_images():
+    net = gated(WithRois(), per="batch").train()
+    for rois in (5, 0):
+        net(images(), rois)
+        losses = runtime_of(net).losses
+        losses["loss_sparsity"].backward()
+        assert 0 < float(losses["density"]) < 1.2
+    run(net.eval())
+    assert 0 < runtime_of(net).stats["executed_share"] < 1
+    net = gated(WithRois(), per="image").train()
+    with pytest.raises(ValueError, match=r"head.layer1.0 \(5\).*per='batch'"):
+        net(images())
+
+
+def test_gates_that_never_run_are_named_once(caplog):
+    net = gated(WithRois()).train()
+    for _ in range(2):
+        runtime_of(net).begin()
+        net.backbone.features(images())
+        runtime_of(net).finish(net)
+    (record,) = [r for r in caplog.records if "did not run" in r.getMessage()]
+    assert "head.layer2.2" in record.getMessage() and "backbone" not in record.getMessage()

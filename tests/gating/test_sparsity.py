@@ -37,6 +37,15 @@ def test_a_batch_may_balance_its_images_or_not():
     assert float(sparsity_loss(found, 0.5, 1.0, per="image")[0]) == pytest.approx(0.09)
 
 
+def test_blocks_of_rois_weigh_with_all_of_them():
+    found = costs([0.2, 0.4], [1.0, 0.5, 0.0, 0.5, 0.5], totals=[10.0, 4.0], gate=0.1)
+    loss, density = sparsity_loss(found, 0.5, 1.0)
+    assert float(density) == pytest.approx((6 + 2 + 10 + 2) / 40)
+    assert float(loss) == pytest.approx(0.0)
+    first, _ = sparsity_loss(found, 0.5, 0.0)
+    assert float(first) == pytest.approx((0.1**2 + 0.1**2) / 2)
+
+
 @pytest.mark.parametrize("per", ["batch", "image"])
 @pytest.mark.parametrize("progress", [0.0, 0.2, 0.9])
 def test_gradients_agree_with_differences(per, progress):

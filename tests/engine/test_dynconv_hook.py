@@ -1,0 +1,125 @@
+"""The hook's thresholds: for the weights that run, in the log, in checkpoints."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+import mmdyn
+from mmdyn.conversion import runtime_of
+from mmdyn.conversion.dynconv_runtime import gates_of
+from mmdyn.engine.dynconv_hook import DynConvHook
+from tests.engine.stock import runner_of, write_images
+
+GATED = dict(type="mmdyn.DynConv", budget=0.5, open_init=0.6, execution="sparse")
+ITERS = 4
+AVERAGES = dict(custom_hooks=[dict(type="EMAHook", momentum=0.02)])
+
+
+class Seen(Hook):
+    """Keeps the metrics of validations, and the thresholds of iterations."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.metrics, self.thresholds = {}, []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.thresholds.append(float(gates_of(runner.model)[0].threshold))
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.metrics.update(metrics)
+
+
+def trained(folder, interval=ITERS, hook=(), **options):
+    """A runner after training, and validations on the same images if there is an interval."""
+    write_images(folder)
+    settings = {
+        "default_hooks.dynconv": dict(type="mmdyn.DynConvHook", batches=4, **dict(hook)),
+        "train_cfg.max_iters": ITERS,
+        "train_cfg.val_interval": interval or 1,
+        "optim_wrapper.optimizer.lr": 0.1,
+    }
+    runner = runner_of("mmseg", folder, line=GATED, **{**settings, **options})
+    if interval:
+        runner._val_dataloader = runner.cfg.train_dataloader
+        runner._val_loop, runner._val_evaluator = dict(type="ValLoop"), runner.cfg.test_evaluator
+    seen = Seen()
+    runner.register_hook(seen)
+    runner.train()
+    return runner, seen
+
+
+def executed(runner, state) -> float:
+    """Share that the model executes with these weights on the training images."""
+    model = runner.model
+    model.load_state_dict(state)
+    model.eval()
+    mmdyn.reset(model)
+    with torch.no_grad():
+        for data in runner.train_dataloader:
+            model.extract_feat(model.data_preprocessor(data, True)["inputs"])
+    return runtime_of(model).stats["executed_share"]
+
+
+@pytest.mark.parametrize("options", [{}, AVERAGES], ids=["plain", "averaged"])
+def test_validation_meets_the_budget_and_says_so(options, tmp_path):
+    runner, seen = trained(tmp_path, **options)
+    assert seen.metrics["dynconv/executed_share"] == pytest.approx(0.5, abs=0.01)
+    logged = runner.message_hub.get_scalar("val/dynconv/executed_share").current()
+    assert logged == seen.metrics["dynconv/executed_share"]
+    written = next((tmp_path / "work").glob("*/vis_data/scalars.json")).read_text()
+    assert f'"dynconv/executed_share": {logged}' in written
+
+
+@pytest.mark.parametrize("options", [{}, AVERAGES], ids=["plain", "averaged"])
+def test_the_last_checkpoint_is_calibrated_before_any_validation(options, tmp_path):
+    checkpoint = dict(type="CheckpointHook", by_epoch=False, interval=ITERS // 2)
+    runner, _ = trained(tmp_path, 0, **{"default_hooks.checkpoint": checkpoint, **options})
+    own = [float(g.threshold) for g in gates_of(runner.model)]
+    middle, last = (
+        torch.load(tmp_path / "work" / f"iter_{k}.pth", weights_only=False)
+        for k in (ITERS // 2, ITERS)
+    )
+    trained_weights = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    if options:  # what goes on training is what a resume takes up
+        for name, value in trained_weights.items():
+            assert torch.equal(last["ema_state_dict"][f"module.{name}"], value), name
+    assert own == [0.0] * len(own)
+    assert executed(runner, last["state_dict"]) == pytest.approx(0.5, abs=0.01)
+    assert executed(runner, middle["state_dict"]) > 0.52
+
+
+def test_training_goes_on_with_its_own_thresholds(tmp_path):
+    hook = dict(checkpoints="none")
+    runner, seen = trained(tmp_path, ITERS // 2, hook, **{"model.noise_until": 1.0})
+    assert seen.thresholds == [0.0] * ITERS
+    assert float(gates_of(runner.model)[0].threshold) != 0.0
+
+
+def test_a_missed_budget_is_a_warning(tmp_path, monkeypatch):
+    write_images(tmp_path)
+    line = {**GATED, "open_init": 0.9}
+    hook = {"default_hooks.dynconv": dict(type="mmdyn.DynConvHook", batches=0)}
+    runner = runner_of("mmseg", tmp_path, line=line, **hook)
+    messages = []
+    monkeypatch.setattr(runner.logger, "warning", lambda text, *a: messages.append(text))
+    runner.test()
+    assert any("for a budget of 50.0%" in str(text) for text in messages)
+    assert runner.message_hub.get_scalar("test/dynconv/executed_share").current() > 0.6
+
+
+def test_images_of_different_sizes_are_padded_as_in_training(tmp_path):
+    import cv2
+
+    write_images(tmp_path)
+    for folder in ("img", "ann"):
+        file = str(tmp_path / folder / "clip_001.png")
+        cv2.imwrite(file, cv2.imread(file, cv2.IMREAD_UNCHANGED)[:50])
+    hook = {"default_hooks.dynconv": dict(type="mmdyn.DynConvHook", batches=2)}
+    assert "dynconv/executed_share" in runner_of("mmseg", tmp_path, line=GATED, **hook).test()
+
+
+@pytest.mark.parametrize("options", [dict(source="val"), dict(checkpoints="best")])
+def test_unknown_choices_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        DynConvHook(**options)
