@@ -57,7 +57,8 @@ class BlockCopyConfig(_BlocksConfig):
             each image size the sides near 128 that need the least padding.
         policy: Name in the registry POLICIES ('reinforce', 'frame_difference', 'random', 'all',
             'none', 'oracle'), or a dict with ``type`` and arguments.
-        learning: The policy learns while it runs; False for deterministic evaluation.
+        learning: The policy learns while it runs; False for deterministic evaluation. None: it
+            learns, but a policy that is given as an object keeps its mode.
         half_budget: Share of the blocks executed at half resolution in each frame after the first,
             beside those of `budget`, the next best by score; the others are copied.
         max_age: Frames after which a copied block is executed again.
@@ -80,7 +81,7 @@ class BlockCopyConfig(_BlocksConfig):
     """
 
     policy: str | dict = "reinforce"
-    learning: bool = True
+    learning: bool | None = None
     half_budget: float = 0.0
     max_age: int = 32
     scene_cut: float = 0.75
@@ -189,6 +190,12 @@ class DynConvConfig:
             raise ValueError(f"tile must be an int from 1 to 64, got {self.tile!r}")
         if not 0.0 < self.open_init < 1.0:
             raise ValueError(f"open_init must lie between 0 and 1, got {self.open_init}")
+        if not 0.0 <= self.noise_until <= 1.0:
+            raise ValueError(f"noise_until must be a share from 0 to 1, got {self.noise_until}")
+        if self.settle < 0 or self.weight < 0:
+            raise ValueError(
+                f"settle and weight must be at least 0, got {self.settle}, {self.weight}"
+            )
         if isinstance(self.skip, str):
             raise ValueError(f"skip takes a list of paths, got the string {self.skip!r}")
         for number in _numbers(self.temperature):
@@ -208,9 +215,10 @@ def _numbers(temperature) -> list[float]:
     if isinstance(temperature, (int, float)):
         return [temperature]
     steps = [tuple(step) for step in temperature]
-    if not steps or any(len(step) != 2 for step in steps) or steps[0][0] != 0:
+    starts = [step[0] for step in steps]
+    if not steps or any(len(step) != 2 for step in steps) or starts != sorted({0, *starts}):
         raise ValueError(
-            "temperature must be a number or steps ((0, number), (progress, number), ...), "
-            f"got {temperature}"
+            "temperature must be a number or steps ((0, number), (progress, number), ...) whose "
+            f"progress increases, got {temperature}"
         )
     return [number for _, number in steps]

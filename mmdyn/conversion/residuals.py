@@ -13,6 +13,8 @@ from mmdyn.gating.branch import Branch, Step, check_padding, conv_shape, folded,
 from mmdyn.ops.conv import Epilogue
 
 _SHORTCUTS = ("downsample", "shortcut")
+# Attributes by which blocks say that they add their input.
+_ADDS = ("use_res_connect", "with_res_shortcut", "identity", "has_identity", "add_identity")
 _ACTIVATIONS = {
     nn.ReLU: lambda m: Epilogue("relu"),
     nn.ReLU6: lambda m: Epilogue("hardtanh", (0.0, 6.0)),
@@ -46,7 +48,10 @@ class Found:
 
 
 def find_residuals(model: nn.Module) -> Iterator[Found]:
-    """All residual blocks of a network, those that cannot be gated with the reason."""
+    """All residual blocks of a network, those that cannot be gated with the reason.
+
+    A network that does not call a block's forward says so in the block's attribute ``bypassed``.
+    """
     inside: list[str] = []
     proven: dict[str, str] = {}
     for path, module in model.named_modules():
@@ -56,8 +61,12 @@ def find_residuals(model: nn.Module) -> Iterator[Found]:
             branch = _read(module)
             if branch is None:
                 continue
+            if getattr(module, "bypassed", ""):
+                raise Refused(module.bypassed)
             _prove(module, branch, proven)
         except Refused as error:
+            if _pair(module) and not any(getattr(module, name, False) for name in _ADDS):
+                continue  # two convolutions in a row
             yield Found(path, module, None, str(error))
         else:
             yield Found(path, module, branch)
@@ -70,9 +79,18 @@ def _read(block: nn.Module) -> Branch | None:
     shortcut = next((n for n in _SHORTCUTS if hasattr(block, n)), None)
     if {"conv1", "conv2"} <= children.keys() and shortcut is not None:
         return _numbered(block, shortcut)
-    if any(getattr(block, n, False) for n in ("use_res_connect", "with_res_shortcut", "identity")):
+    if any(getattr(block, n, False) for n in _ADDS) or _pair(block):
         return _chained(block)
     return None
+
+
+def _pair(block: nn.Module) -> bool:
+    """Two of mmcv's ``ConvModule`` alone: Darknet's block if it adds, which noise tells."""
+    children = block._modules
+    return children.keys() == {"conv1", "conv2"} and all(
+        "conv" in getattr(child, "_modules", {}) and hasattr(child, "with_norm")
+        for child in children.values()
+    )
 
 
 def _numbered(block: nn.Module, shortcut: str) -> Branch:
@@ -105,7 +123,7 @@ def _chained(block: nn.Module) -> Branch:
             steps.append(_step(block, path, None, _NONE))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm) and steps:
             steps[-1] = _step(block, steps[-1].conv, path, steps[-1].epilogue)
-        elif type(module) in _ACTIVATIONS and steps:
+        elif _maker(module) and steps:
             last = steps[-1]
             steps[-1] = Step(last.conv, last.norm, _epilogue(module), last.shape)
         elif isinstance(module, nn.Identity) or type(module).__name__ == "DropPath":
@@ -154,8 +172,15 @@ def _step(block: nn.Module, conv: str, norm: str | None, epilogue: Epilogue) -> 
     return Step(conv, norm, epilogue, shape)
 
 
+def _maker(module: nn.Module):
+    """What makes the epilogue of an activation, None for other modules; noise proves it."""
+    if type(module).__name__ == "Swish" and not module._modules:  # mmcv's own
+        return _ACTIVATIONS[nn.SiLU]
+    return _ACTIVATIONS.get(type(module))
+
+
 def _epilogue(module: nn.Module) -> Epilogue:
-    make = _ACTIVATIONS.get(type(module))
+    make = _maker(module)
     if make is None:
         raise Refused(f"its activation is a {type(module).__name__}")
     return make(module)

@@ -57,17 +57,30 @@ class Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to logits (N, 1, h, w), one a tile of the output; float32 or wider."""
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.weight.dtype)
-            pooled = x.mean((2, 3)) @ self.pooled if self.kind == "squeeze" else None
+            weight, x = _wide(self.weight), _wide(x)
+            x = x.to(weight.dtype)
+            squeezes = self.kind == "squeeze"
+            pooled = x.mean((2, 3)) @ _wide(self.pooled) if squeezes else None
             stride = self.stride
             if self.tile > 1:
                 x, stride = F.avg_pool2d(x, self.tile * stride, ceil_mode=True), 1
-            logits = F.conv2d(x, self.weight, None, stride, self.weight.shape[2] // 2)
+            logits = F.conv2d(x, weight, None, stride, weight.shape[2] // 2)
             if pooled is not None:
                 logits = logits + pooled.view(-1, 1, 1, 1)
             if self.norm is not None:
                 logits = self.norm(logits) * self.scale
-            return (logits + self.bias).to(torch.promote_types(logits.dtype, torch.float32))
+            return logits + self.bias
+
+    def _apply(self, fn, recurse: bool = True):
+        """Statistics and threshold stay float32 in a model that is cast to half precision."""
+        before = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for path, buffer in list(self.named_buffers()):
+            if buffer.dtype in (torch.float16, torch.bfloat16):
+                owner, _, name = path.rpartition(".")
+                kept = before[path].float().to(buffer.device)
+                self.get_submodule(owner)._buffers[name] = kept
+        return self
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the logits for a block's input of this size."""
@@ -79,6 +92,10 @@ class Gate(nn.Module):
         height, width = self.size(size)
         linear = self.channels if self.kind == "squeeze" else 0
         return float(height * width * self.weight.numel() + linear)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def enlarge(mask: Tensor, tile: int, size: tuple[int, int]) -> Tensor:

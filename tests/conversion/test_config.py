@@ -73,7 +73,9 @@ def test_auto_blocks_are_multiples_of_32_near_128(size):
 @pytest.mark.parametrize("settings", [
     dict(budget=0.0), dict(budget=1.5), dict(gate="se"), dict(tile=0), dict(per="pixel"),
     dict(execution="fast"), dict(temperature=((0.1, 1.0),)), dict(temperature=-1.0),
-    dict(open_init=1.0), dict(skip="layer1"),
+    dict(open_init=1.0), dict(skip="layer1"), dict(noise_until=5), dict(noise_until=-0.1),
+    dict(settle=-1.0), dict(weight=-3.0), dict(temperature=((0, 1.0), (0.5, 0.5), (0.2, 3.0))),
+    dict(temperature=((0, 1.0), (0, 2.0))),
 ], ids=str)  # fmt: skip
 def test_dynconv_settings_out_of_range_are_refused_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):

@@ -124,6 +124,27 @@ def test_the_zoos_blocks_are_found(package):
         assert [f.reason for f in found] == [""] * count
 
 
+def test_darknets_blocks_are_found_and_convolutions_in_a_row_are_not():
+    pytest.importorskip("mmdet")
+    from mmdet.models.backbones import CSPDarknet
+    from mmdet.models.backbones.darknet import ResBlock
+    from mmdet.models.layers.csp_layer import DarknetBottleneck
+
+    assert [f.reason for f in find_residuals(ResBlock(8))] == [""]
+    assert [f.reason for f in find_residuals(DarknetBottleneck(8, 8))] == [""]
+    assert not list(find_residuals(DarknetBottleneck(8, 8, add_identity=False)))
+    (apart,) = find_residuals(DarknetBottleneck(8, 8, use_depthwise=True))
+    assert "conv2 (DepthwiseSeparableConvModule)" in apart.reason
+    net = CSPDarknet(widen_factor=0.125, deepen_factor=0.33)
+    assert [f.reason for f in find_residuals(net)] == [""] * 7
+
+
+def test_blocks_that_their_network_does_not_call_are_refused():
+    block = Basic()
+    block.bypassed = "the network runs its layers"
+    assert only(block).reason == block.bypassed
+
+
 def test_deformable_convolutions_and_plugins_are_refused_by_name():
     pytest.importorskip("mmdet")
     from mmdet.models.backbones import ResNet

@@ -1,5 +1,7 @@
 """The gates themselves."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -55,6 +57,19 @@ def test_logits_stay_float32_under_autocast():
     gate = Gate(4, kind="squeeze", norm=True)
     with torch.autocast("cpu", torch.bfloat16):
         assert gate(torch.randn(1, 4, 8, 8, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_gate_in_half_precision_decides_in_float32(dtype):
+    gate, x = Gate(16, kind="squeeze", norm=True).eval(), torch.randn(2, 16, 9, 9).to(dtype)
+    gate.threshold.fill_(0.12345)
+    gate.norm.running_mean.fill_(0.12345)
+    half = copy.deepcopy(gate).to(dtype)
+    for name, buffer in gate.named_buffers():
+        assert torch.equal(half.get_buffer(name), buffer), name
+    for p, q in zip(gate.parameters(), half.parameters()):
+        p.data.copy_(q)
+    assert torch.equal(half(x), gate(x.float())) and half(x).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("kind", "wanted"), [("conv1x1", 6 * 24), ("squeeze", 6 * 24 * 9 + 6)])

@@ -42,6 +42,9 @@ class SwiftNetResNet(ResNet):
                 "nor with_cp; leave them out or choose skips='post'"
             )
         self.skips = skips
+        if skips == "pre":
+            for name in self.res_layers:
+                getattr(self, name)[-1].bypassed = "SwiftNetResNet(skips='pre') runs its layers"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, C, H, W) to the maps of `out_indices`, finest first."""

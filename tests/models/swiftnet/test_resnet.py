@@ -8,6 +8,8 @@ pytest.importorskip("mmseg")
 
 from mmseg.models.backbones import ResNet
 
+from mmdyn.conversion import DynConvConfig, convert_model, runtime_of
+from mmdyn.conversion.dynconv_runtime import gates_of
 from mmdyn.conversion.hosts import zoo
 from mmdyn.models.swiftnet import SwiftNetResNet
 
@@ -36,6 +38,18 @@ def test_it_computes_what_the_stock_network_does(depth, skips):
 
 def test_out_indices_count():
     assert len(build(skips="pre", out_indices=(1, 3))(torch.randn(1, 3, 64, 64))) == 2
+
+
+@pytest.mark.parametrize(("skips", "gated"), [("post", 8), ("pre", 4)])
+def test_only_blocks_that_it_calls_get_a_gate(skips, gated):
+    net = build(skips=skips, base_channels=8)
+    report = convert_model(net, DynConvConfig(budget=0.5), trial=False)
+    assert len(report.gated) == gated
+    assert all("skips='pre'" in site.reason for site in report.dense) and len(report.dense) < 5
+    net.train()
+    maps = net(torch.randn(2, 3, 64, 64))
+    (sum(x.mean() for x in maps) + runtime_of(net).losses["loss_sparsity"]).backward()
+    assert all(gate.weight.grad is not None for gate in gates_of(net))
 
 
 def test_refusals():
