@@ -13,11 +13,9 @@ import argparse
 import json
 import sys
 
-from mmengine.fileio import load
-
 from mmdyn.metrics.miss_rate import chosen_subsets, evaluate, load_truths
 from mmdyn.metrics.miss_rate_curve import FPPI, SUBSETS, MissRate
-from mmdyn.metrics.miss_rate_files import read_found
+from mmdyn.metrics.miss_rate_files import read_found, read_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +54,8 @@ def main() -> int:
     args = parse_args()
     try:
         annotated = load_truths(args.annotations, args.category)
-        found = read_found(load(args.detections), annotated, args.max_dets, args.detections)
+        detections = read_json(args.detections)
+        found = read_found(detections, annotated, args.max_dets, args.detections)
         results = evaluate(annotated, found, chosen_subsets(args.subsets), args.iou)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import load
 
 from mmdyn.metrics.miss_rate_curve import SUBSETS, Found, Subset, miss_rates
-from mmdyn.metrics.miss_rate_files import NOTHING, Annotated, read_truths
+from mmdyn.metrics.miss_rate_files import NOTHING, Annotated, read_json, read_truths
 from mmdyn.registry import METRICS
 
 
@@ -130,11 +129,7 @@ def load_truths(ann_file: str, category: str | None = None) -> Annotated:
         from mmdyn.datasets.citypersons_files import read_mat
 
         return read_truths(read_mat(str(ann_file)).as_dict(), category, str(ann_file))
-    try:
-        content = load(str(ann_file))
-    except ValueError as error:
-        raise ValueError(f"{ann_file} is not a json file: {error}") from error
-    return read_truths(content, category, str(ann_file))
+    return read_truths(read_json(str(ann_file)), category, str(ann_file))
 
 
 def evaluate(

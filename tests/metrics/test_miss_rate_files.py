@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmdyn.metrics.miss_rate_files import read_found, read_truths
+from mmdyn.metrics.miss_rate_files import read_found, read_json, read_truths
 
 TRUTH = dict(
     images=[dict(id=1), dict(id=2), dict(id=3, labelled=False)],
@@ -38,6 +38,9 @@ def test_detections_are_sorted_cut_and_of_the_category():
         entry(score=float("nan")),
         entry(bbox=[1, 2, 3]),
         entry(bbox="box"),
+        entry(bbox=[0, 0, None, 1]),
+        entry(image_id=[1]),
+        entry(image_id=None),
         dict(image_id=1),
         "text",
     ],
@@ -56,3 +59,63 @@ def test_the_category_is_chosen_by_name():
     assert read_truths(TRUTH, "rider").category_id == 2
     with pytest.raises(ValueError, match="expected category 'car'"):
         read_truths(TRUTH, "car")
+
+
+def truth(**annotation) -> dict:
+    """One person of 100 px."""
+    person = dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 30, 100], **annotation)
+    return {**TRUTH, "annotations": [person]}
+
+
+def test_what_is_ignored():
+    def ignored(**fields) -> list[bool]:
+        return read_truths(truth(**fields)).truths[1].ignored.tolist()
+
+    assert ignored(ignore=1) == ignored(iscrowd=1) == ignored(iscrowd=1, height=100) == [True]
+    assert ignored() == ignored(iscrowd=1, ignore=0) == [False]
+    assert ignored(iscrowd=1, height=100, vis_ratio=1.0) == [False]  # as the published one has it
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict(vis_ratio=None), dict(height=float("nan")), dict(bbox=[0, 0, float("nan"), 1]),
+        dict(bbox=[0, 0, 1]), dict(bbox=None), dict(vis_ratio="all"), dict(vis_bbox=[1, 2]),
+    ],
+)  # fmt: skip
+def test_annotations_that_are_no_numbers_are_named(fields):
+    content = truth()
+    content["annotations"][0].update(fields)
+    with pytest.raises(
+        ValueError, match="gt.json, image 1: expected annotations with 'bbox'"
+    ) as caught:
+        read_truths(content, source="gt.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        dict(images=[dict(file_name="a.png")]),
+        dict(images=[dict(id=1), dict(id=1)]),
+        dict(images=[dict(id=1), dict(id=2, labelled=False), dict(id=2, labelled=False)]),
+        dict(images=[dict(id=1), dict(id="a")]),
+        dict(images=["a.png"]),
+        dict(annotations=[dict(image_id=[1], category_id=1)]),
+        dict(annotations=["person"]),
+        dict(annotations=[dict(id=1, image_id=1, category_id=2)] * 2),
+        dict(categories=[dict(name="pedestrian")]),
+    ],
+)
+def test_ids_that_are_missing_or_twice_there_are_named(changed):
+    with pytest.raises(ValueError, match="gt.json, .*expected.*repair the file") as caught:
+        read_truths({**TRUTH, **changed}, source="gt.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_json_are_named(tmp_path):
+    for name, expected in (("a.txt", "ends with .json"), ("a.json", "is not a json file")):
+        path = tmp_path / name
+        path.write_text("{")
+        with pytest.raises(ValueError, match=f"{name}.*{expected}"):
+            read_json(str(path))

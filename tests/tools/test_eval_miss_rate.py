@@ -49,5 +49,8 @@ def test_wrong_files_are_named_and_end_with_two(tool, files, monkeypatch, capsys
     assert run(tool, monkeypatch, files[1], files[0]) == 2
     assert "COCO-style dict" in capsys.readouterr().err
     assert run(tool, monkeypatch, "missing.json", files[1]) == 2
+    capsys.readouterr()
+    assert run(tool, monkeypatch, files[0], "found.txt") == 2
+    assert "found.txt: expected a file that ends with .json" in capsys.readouterr().err
     assert run(tool, monkeypatch, *files, "--subsets", "Heavyy") == 2
     assert "unknown subsets" in capsys.readouterr().err
