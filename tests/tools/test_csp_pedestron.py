@@ -94,3 +94,13 @@ def test_another_network_is_refused(converter, model):
     backbone = {k: v for k, v in state.items() if k.startswith("backbone.")}
     with pytest.raises(ValueError, match=r"neck.deconvs.2.\*"):
         converter.convert(backbone)
+
+
+def test_every_missing_part_is_named(converter, model):
+    state = old_state(model)
+    parts = {name.rpartition(".")[0] for name in pedestron_names()}
+    for part in (*parts, "backbone.conv1", "backbone.layer3"):
+        rest = {k: v for k, v in state.items() if not k.startswith(f"{part}.")}
+        assert len(rest) < len(state)
+        with pytest.raises(ValueError, match="expected weights named"):
+            converter.convert(rest)

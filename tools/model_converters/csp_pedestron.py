@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+PARTS = ("center", "scale", "offset")
 # Of the old name, and what it is now; the first that matches counts.
 RENAMED = (
     (r"backbone\.(.+)", r"backbone.\1"),
@@ -26,7 +27,13 @@ RENAMED = (
     (r"bbox_head\.reg_scales\.0\.scale", "bbox_head.scale_gain.scale"),
     (r"bbox_head\.offset_scales\.0\.scale", "bbox_head.offset_gain.scale"),
 )
-NEEDED = ("backbone.", "neck.deconvs.2.", "neck.norms.2.", "bbox_head.towers.", "bbox_head.center.")
+NEEDED = (
+    "backbone.conv1.", *(f"backbone.layer{i}." for i in range(1, 5)),
+    *(f"neck.{part}.{i}." for part in ("deconvs", "norms") for i in range(3)),
+    *(f"bbox_head.towers.{part}.{layer}." for part in PARTS for layer in ("conv", "gn")),
+    *(f"bbox_head.{part}." for part in PARTS),
+    "bbox_head.scale_gain.", "bbox_head.offset_gain.",
+)  # fmt: skip
 
 
 def rename(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -62,6 +63,7 @@ class CSPNeck(BaseModule):
                 f"in_channels {tuple(in_channels)} and strides {tuple(strides)} must name the same "
                 "outputs of the backbone"
             )
+        self.strides = tuple(strides)
         self.deconvs, self.norms = nn.ModuleList(), nn.ModuleList()
         for channels, stride in zip(in_channels, strides):
             factor, rest = divmod(stride, out_stride)
@@ -83,4 +85,11 @@ class CSPNeck(BaseModule):
                 "set the backbone's out_indices to match in_channels"
             )
         maps = [norm(up(x)) for x, up, norm in zip(inputs, self.deconvs, self.norms)]
+        sizes = [tuple(x.shape[-2:]) for x in maps]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                f"CSPNeck's maps come out as {sizes}: expected images whose height and width are "
+                f"multiples of {math.lcm(*self.strides)}; set data_preprocessor.pad_size_divisor "
+                "to that"
+            )
         return (torch.cat(maps, 1),)

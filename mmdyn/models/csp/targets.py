@@ -15,7 +15,7 @@ class CSPTargets(NamedTuple):
 
     Attributes:
         center: (C, H, W): 1 at centres of the class, below 1 around them, 0 elsewhere.
-        center_weight: (1, H, W): 0 in ignored regions, 1 elsewhere and in every box.
+        center_weight: (1, H, W): 0 in ignored regions, 1 elsewhere, in boxes and at their centres.
         scale: (1 or 2, H, W): logarithm of height (and width) in cells, around centres.
         scale_weight: (1, H, W): 1 where `scale` is said.
         offset: (2, H, W): centre from the cell's middle, down and right, in cells.
@@ -42,8 +42,9 @@ def csp_targets(
 ) -> CSPTargets:
     """The maps of one image.
 
-    Boxes without height or width are left out; of several boxes with their centre in one cell the
-    tallest is taken; where the patches of two boxes meet, the nearer centre's scale is taken.
+    Boxes without height or width or with their centre outside the maps are left out; of several
+    with their centre in one cell the tallest is taken, whatever their classes; where the patches of
+    two boxes meet, the nearer centre's scale is taken.
 
     Args:
         boxes: (K, 4) xyxy in pixels.
@@ -69,6 +70,7 @@ def csp_targets(
     rows, columns = cells.unbind(1)
     maps.offset[:, rows, columns] = offsets.T
     maps.offset_weight[:, rows, columns] = 1.0
+    maps.center_weight[:, rows, columns] = 1.0  # people smaller than a cell cover none
     for down, right in _patch(radius):
         y, x = rows + down, columns + right
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < breadth)
@@ -85,8 +87,10 @@ def stack_targets(targets: list[CSPTargets]) -> CSPTargets:
 def _kept(
     boxes: Tensor, labels: Tensor, size: tuple[int, int], stride: int
 ) -> tuple[Tensor, Tensor]:
-    """Boxes with an area, the tallest of each cell and class."""
-    solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    """Boxes with an area and their centre in the maps, the tallest of each cell."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = (centers >= 0) & (centers < centers.new_tensor(size[::-1]) * stride)
+    solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & inside.all(1)
     boxes, labels = boxes[solid], labels[solid]
     order = (boxes[:, 3] - boxes[:, 1]).argsort(descending=True, stable=True)
     boxes, labels = boxes[order], labels[order]

@@ -93,6 +93,27 @@ def test_ignored_regions_weigh_nothing_but_for_the_people_in_them():
     assert maps(person(60, 60, 40)).center_weight.min() == 1
 
 
+def test_people_smaller_than_a_cell_count_in_ignored_regions():
+    found = maps([57.0, 57.5, 62, 68.5], [98.0, 98, 99, 99], ignored=[[0.0, 0, 192, 128]])
+    weight = found.center_weight[0]
+    assert weight[found.center[0] == 1].tolist() == [1, 1] and weight[24, 24] == 1
+    assert weight.sum() == 2  # neither covers a whole cell
+
+
+def test_people_whose_centre_is_outside_are_left_out():
+    for x, y in ((-1.0, 40.0), (40.0, -0.5), (192.0, 40.0), (40.0, 128.0), (-400.0, -400.0)):
+        found = maps(person(x, y, 60))
+        assert found.offset_weight.sum() == found.center.max() == 0
+    found = maps(person(0.0, 0.0, 60), person(191.9, 127.9, 60))
+    assert found.offset_weight.sum() == 2 and found.offset.abs().max() <= 0.5
+
+
+def test_the_tallest_of_a_cell_is_taken_whatever_its_class():
+    boxes, labels = torch.tensor([person(61, 61, 20), person(62, 62, 60)]), torch.tensor([0, 1])
+    found = csp_targets(boxes, labels, None, SIZE, num_classes=2)
+    assert [(c == 1).sum().item() for c in found.center] == [0, 1]
+
+
 def test_nobody_and_nothing():
     found = maps()
     assert found.center.shape == (1, *SIZE)
