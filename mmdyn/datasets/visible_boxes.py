@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from mmdyn.registry import TRANSFORMS
 class VisibleBoxes(HorizontalBoxes):
     """Boxes (..., 4) that carry the box of their visible part along.
 
-    All that mmdet's transforms do to boxes is done to both, so they need not know.
+    All that mmdet's transforms do to boxes, and what tensors can do, is done to both, so that
+    nobody need know.
 
     Args:
         data: See ``HorizontalBoxes``.
@@ -72,15 +74,7 @@ class VisibleBoxes(HorizontalBoxes):
         self.visible[index] = values.visible
 
     def __deepcopy__(self, memo) -> VisibleBoxes:
-        return self._of(self, self.visible)
-
-    def clone(self) -> VisibleBoxes:
-        """A copy of both."""
-        return self._of(self, self.visible)
-
-    def to(self, *args, **kwargs) -> VisibleBoxes:
-        """Both on another device or of another type."""
-        return self._of(super().to(*args, **kwargs), self.visible.to(*args, **kwargs))
+        return self.clone()
 
     @classmethod
     def cat(cls, box_list: Sequence[VisibleBoxes], dim: int = 0) -> VisibleBoxes:
@@ -89,8 +83,39 @@ class VisibleBoxes(HorizontalBoxes):
         return cls._of(whole, HorizontalBoxes.cat([boxes.visible for boxes in box_list], dim))
 
     @classmethod
+    def stack(cls, box_list: Sequence[VisibleBoxes], dim: int = 0) -> VisibleBoxes:
+        """Several along a new dimension."""
+        whole = HorizontalBoxes.stack(list(box_list), dim)
+        return cls._of(whole, HorizontalBoxes.stack([boxes.visible for boxes in box_list], dim))
+
+    @classmethod
     def _of(cls, boxes: HorizontalBoxes, visible: HorizontalBoxes) -> VisibleBoxes:
-        return cls(boxes.tensor, visible=visible.tensor)
+        """Boxes with these parts; both keep the memory that they have."""
+        made = cls(boxes.tensor, visible=boxes.tensor, clone=False)
+        made.visible = HorizontalBoxes(visible.tensor, clone=False)
+        return made
+
+
+def _with_parts(name: str) -> Callable:
+    """A method of tensors, done to boxes and parts alike."""
+    stock = getattr(HorizontalBoxes, name)
+
+    @wraps(stock)
+    def both(self: VisibleBoxes, *args, **kwargs):
+        whole = stock(HorizontalBoxes(self.tensor, clone=False), *args, **kwargs)
+        parts = stock(self.visible, *args, **kwargs)
+        if isinstance(whole, list):
+            return [VisibleBoxes._of(*pair) for pair in zip(whole, parts)]
+        return VisibleBoxes._of(whole, parts)
+
+    return both
+
+
+for _name in (
+    "to", "cpu", "cuda", "clone", "detach", "view", "reshape", "expand", "repeat", "transpose",
+    "permute", "split", "chunk", "unbind", "flatten", "squeeze", "unsqueeze",
+):  # fmt: skip
+    setattr(VisibleBoxes, _name, _with_parts(_name))
 
 
 @register_box_converter("hbox_visible", "hbox", force=True)

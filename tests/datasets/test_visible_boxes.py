@@ -5,11 +5,13 @@ import pytest
 pytest.importorskip("mmdet.datasets")
 
 import copy
+import inspect
+import pickle
 
 import numpy as np
 import torch
 from mmdet.registry import TRANSFORMS
-from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
@@ -65,6 +67,50 @@ def test_choosing_copying_and_joining_keep_pairs_together():
     assert both.visible.tensor[0].tolist() == PART[1]
     assert type(both.convert_to("hbox")) is HorizontalBoxes
     assert VisibleBoxes(WHOLE).visible.tensor.tolist() == WHOLE
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.detach(), lambda x: x.cpu(), lambda x: x.clone(), lambda x: x.to("cpu"),
+        lambda x: x.view(3, 4), lambda x: x.view(1, 3, 4), lambda x: x.reshape(3, 1, 4),
+        lambda x: x.split(2), lambda x: x.split([1, 2]), lambda x: x.chunk(2),
+        lambda x: x.repeat(2, 1), lambda x: x.expand(2, 3, 4), lambda x: x.squeeze(),
+        lambda x: x.unsqueeze(0), lambda x: x.reshape(1, 3, 4).unbind(0),
+        lambda x: x.reshape(1, 3, 4).flatten(), lambda x: x.reshape(1, 3, 4).transpose(0, 1),
+        lambda x: x.reshape(1, 3, 4).permute(1, 0, 2), lambda x: type(x).stack([x, x]),
+        lambda x: pickle.loads(pickle.dumps(x)),
+    ],
+)  # fmt: skip
+def test_whatever_tensors_can_do_keeps_the_parts(call):
+    made, wanted = call(boxes()), call(HorizontalBoxes(torch.tensor(PART)))
+    whole = call(HorizontalBoxes(torch.tensor(WHOLE)))
+    if not isinstance(made, list):
+        made, wanted, whole = [made], [wanted], [whole]
+    assert len(made) == len(wanted) == len(whole)
+    for both, part, box in zip(made, wanted, whole, strict=True):
+        assert type(both) is VisibleBoxes and torch.equal(both.tensor, box.tensor)
+        assert torch.equal(both.visible.tensor, part.tensor)
+
+
+def test_every_method_that_makes_boxes_knows_the_parts():
+    made = {
+        name
+        for name, method in vars(BaseBoxes).items()
+        if "type(self)(" in (inspect.getsource(method) if inspect.isfunction(method) else "")
+    }
+    own = made & set(vars(VisibleBoxes))
+    assert made - own == {"empty_boxes", "fake_boxes"}  # new boxes, all visible
+
+
+def test_views_share_memory_and_copies_do_not():
+    both = boxes()
+    both.reshape(3, 4).tensor += 1
+    both.detach().visible.tensor += 1
+    assert both.tensor.tolist() != WHOLE and both.visible.tensor.tolist() != PART
+    twin = both.clone()
+    twin.visible.tensor += 1
+    assert not torch.equal(twin.visible.tensor, both.visible.tensor)
 
 
 def results(instances=None) -> dict:
