@@ -89,14 +89,21 @@ def main(argv: list[str] | None = None) -> int:
             for variant in VARIANTS[name]:
                 for dtype in args.dtypes:
                     made = compiled(kernel, variant, dtype, args.arch)
-                    fits = made.metadata.shared <= SHARED_LIMIT and bool(made.asm.get("cubin"))
-                    failed += not fits
-                    said = "ok" if fits else "FAILED"
-                    print(f"sm_{args.arch} {name} {dtype} {variant}: {said}, "
-                          f"{len(made.asm['cubin'])} bytes of machine code, "
-                          f"{made.metadata.shared} bytes of shared memory, "
-                          f"tensor cores: {'mma' in made.asm['ptx']}", flush=True)  # fmt: skip
+                    good, said = verdict(made)
+                    failed += not good
+                    print(f"sm_{args.arch} {name} {dtype} {variant}: {said}", flush=True)
     return int(failed > 0)
+
+
+def verdict(made) -> tuple[bool, str]:
+    """Whether a compiled kernel has machine code that fits on the GPU, and what is in it."""
+    code = made.asm.get("cubin") or b""
+    good = bool(code) and made.metadata.shared <= SHARED_LIMIT
+    return good, (
+        f"{'ok' if good else 'FAILED'}, {len(code)} bytes of machine code, "
+        f"{made.metadata.shared} bytes of shared memory, "
+        f"tensor cores: {'mma' in made.asm.get('ptx', '')}"
+    )
 
 
 if __name__ == "__main__":

@@ -7,5 +7,6 @@ test_dataloader = dict(
 )
 test_evaluator = [
     dict(type="mmdyn.MissRateMetric", ann_file=_base_.val_json),
+    dict(type="mmdyn.VideoCocoMetric", ann_file=_base_.val_json, metric="bbox"),
     dict(type="mmdyn.BlockStatsMetric"),
 ]

@@ -1,9 +1,11 @@
 """The Triton kernels compile for a GPU that is not here."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,3 +24,19 @@ def test_all_kernels_compile_for_sm_90(tmp_path):
     lines = ran.stdout.splitlines()
     assert len(lines) == 11 and all(": ok, " in line for line in lines)
     assert all("tensor cores: True" in line for line in lines if " conv_kernel " in line)
+
+
+def test_kernels_without_machine_code_or_too_large_fail():
+    spec = importlib.util.spec_from_file_location("compile_kernels", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def verdict(shared: int, **asm) -> tuple[bool, str]:
+        return tool.verdict(SimpleNamespace(asm=asm, metadata=SimpleNamespace(shared=shared)))
+
+    good, said = verdict(1000, cubin=b"1234", ptx="mma")
+    assert good and said == (
+        "ok, 4 bytes of machine code, 1000 bytes of shared memory, tensor cores: True"
+    )
+    for failed in (verdict(1000, ptx=""), verdict(1000), verdict(10**6, cubin=b"1", ptx="")):
+        assert not failed[0] and failed[1].startswith("FAILED, ")
