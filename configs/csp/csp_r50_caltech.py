@@ -6,8 +6,8 @@
     python tools/dataset_converters/caltech2coco.py data/caltech/annotations.json \\
         --sets set06 set07 set08 set09 set10 --out data/caltech/test.json
 
-The miss rate follows CityPersons' rules: it is not the number of Caltech's own toolbox, which papers
-report.
+The miss rate follows CityPersons' rules: it is not the number of Caltech's own toolbox, which
+papers report.
 """
 
 _base_ = [
