@@ -44,7 +44,10 @@ def densities(config: str, checkpoint: str, count: int) -> tuple[list, list, flo
     inputs = torch.stack([item["inputs"] for item in items])
     model.extract_feat(model.data_preprocessor(dict(inputs=inputs), False)["inputs"])
     found = density_map(runtime.masks.values(), tuple(inputs.shape[2:])).numpy()
-    images = [np.ascontiguousarray(x.numpy().transpose(1, 2, 0)[..., ::-1]) for x in inputs]
+    settings = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    if not (settings.get("bgr_to_rgb") or settings.get("to_rgb")):
+        inputs = inputs.flip(1)  # they are RGB already
+    images = [np.ascontiguousarray(x.numpy().transpose(1, 2, 0)) for x in inputs]
     return images, list(found), runtime.stats["executed_share"]
 
 

@@ -8,7 +8,12 @@ model = dict(
     type="mmdyn.DynConv",
     host="TopdownPoseEstimator",
     budget=0.25,
+    tile=8,
     weight=0.01,
 )
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(dynconv_gate=dict(lr_mult=1.0, decay_mult=0.0)))
+)
+default_hooks = dict(dynconv=dict(type="mmdyn.DynConvHook"))
 param_scheduler = dict(_delete_=True, type="MultiStepLR", by_epoch=True, milestones=[16], gamma=0.1)
 train_cfg = dict(max_epochs=20)

@@ -39,6 +39,9 @@ class CocoKeypointMetric(BaseMetric):
             raise FileNotFoundError(f"{ann_file} is missing; give the test dataset's json.")
         with contextlib.redirect_stdout(io.StringIO()):
             self.coco = COCO(ann_file)
+        for person in self.coco.anns.values():  # pycocotools ignores who has no joints
+            joints = person.get("keypoints", [])
+            person.setdefault("num_keypoints", sum(seen > 0 for seen in joints[2::3]))
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keeps each person's joints and score."""
@@ -56,6 +59,8 @@ class CocoKeypointMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        if not results:
+            return dict.fromkeys(_NAMES, 0.0)
         sigmas = np.asarray(self.dataset_meta["sigmas"], np.float64)
         expected = 3 * len(sigmas)
         wrong = {len(r["keypoints"]) for r in results} - {expected}

@@ -15,9 +15,9 @@ class PCKAccuracy(BaseMetric):
     """PCK in per cent: each joint over the people where it is visible, and the joints' mean.
 
     A joint counts where its distance is at most ``thr`` of the person's size. The size is the
-    torso (between the first visible pair of the dataset's ``torso``), the head (``head_size`` of
-    the item) or the longer side of the box. People without such a size are left out; ``people``
-    says how many counted.
+    torso (between the first visible pair of the dataset's ``torso`` that lies apart), the head
+    (``head_size`` of the item) or the longer side of the box. People without such a size are left
+    out; ``people`` says how many counted.
 
     Args:
         thr (float): Share of the size. Default 0.2.
@@ -69,17 +69,21 @@ class PCKAccuracy(BaseMetric):
                     "norm_item 'head' needs head_size in the items; give MpiiDataset headbox_file "
                     "and keep head_size in PackPoseInputs' meta_keys."
                 )
-            return float(sample["head_size"])
-        if self.norm_item == "bbox":
+            lengths = [float(sample["head_size"])]
+        elif self.norm_item == "bbox":
             box = np.asarray(sample["gt_instances"]["bboxes"], np.float64)[0]
-            return float((box[2:] - box[:2]).max())
-        for first, second in self.dataset_meta["torso"]:
-            if visible[first] and visible[second]:
-                length = float(np.linalg.norm(joints[first] - joints[second]))
-                return length if length > 0 else np.nan
-        return np.nan
+            lengths = [float((box[2:] - box[:2]).max())]
+        else:
+            lengths = [
+                float(np.linalg.norm(joints[first] - joints[second]))
+                for first, second in self.dataset_meta["torso"]
+                if visible[first] and visible[second]
+            ]
+        return next((length for length in lengths if length > 0), np.nan)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        if not results:
+            return dict(mean=0.0, people=0)
         distances = np.stack(results)
         near, counted = distances <= self.thr, ~np.isnan(distances)
         shares = self._share(near, counted)
@@ -95,21 +99,23 @@ class PCKAccuracy(BaseMetric):
         return (100 * near.sum(0) / np.maximum(counted.sum(0), 1)).tolist()
 
 
-# Joints of MPII that are reported together; pelvis and thorax count nowhere.
+# Joints of MPII that are reported together.
 _GROUPS = dict(
-    Head=("upper_neck", "head_top"), Shoulder=("left_shoulder", "right_shoulder"),
+    Head=("head_top",), Shoulder=("left_shoulder", "right_shoulder"),
     Elbow=("left_elbow", "right_elbow"), Wrist=("left_wrist", "right_wrist"),
     Hip=("left_hip", "right_hip"), Knee=("left_knee", "right_knee"),
     Ankle=("left_ankle", "right_ankle"),
 )  # fmt: skip
+_NOWHERE = ("pelvis", "thorax")
 
 
 @METRICS.register_module()
 class MpiiPCKAccuracy(PCKAccuracy):
     """PCKh as MPII reports it: groups of joints, and all counted joints together.
 
-    Keys: Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, PCK and PCK@0.1. Pelvis and thorax count
-    nowhere.
+    Keys: Head (its top), Shoulder, Elbow, Wrist, Hip, Knee, Ankle, PCKh and PCKh@0.1. The upper
+    neck counts in the last two alone, pelvis and thorax nowhere. A group that is never visible has
+    no key.
 
     Args:
         thr (float): Share of the head's length. Default 0.5.
@@ -123,17 +129,19 @@ class MpiiPCKAccuracy(PCKAccuracy):
         super().__init__(thr, norm_item, **kwargs)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        if not results:
+            return {"PCKh": 0.0, "PCKh@0.1": 0.0}
         distances = np.stack(results)
         names = list(self.dataset_meta["keypoint_names"])
-        scores, used = {}, []
+        scores = {}
         for group, members in _GROUPS.items():
-            columns = [names.index(name) for name in members]
-            used += columns
+            sides = [distances[:, [names.index(name)]] for name in members]
             # Each side's share first, as MPII's own evaluation does.
-            shares = [self._within(distances[:, [k]], self.thr) for k in columns]
-            scores[group] = float(np.mean(shares))
-        scores["PCK"] = self._within(distances[:, used], self.thr)
-        scores["PCK@0.1"] = self._within(distances[:, used], 0.1)
+            shares = [self._within(s, self.thr) for s in sides if not np.isnan(s).all()]
+            if shares:
+                scores[group] = float(np.mean(shares))
+        used = distances[:, [k for k, name in enumerate(names) if name not in _NOWHERE]]
+        scores["PCKh"], scores["PCKh@0.1"] = (self._within(used, t) for t in (self.thr, 0.1))
         return scores
 
     @staticmethod

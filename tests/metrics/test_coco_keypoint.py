@@ -67,6 +67,22 @@ def test_lost_poses_score_nothing(people):
     assert evaluate(people[0] + 1000, people[1])["coco/AP"] == 0
 
 
+def test_people_without_a_count_of_joints_count(people):
+    joints, path = people
+    with open(path) as file:
+        content = json.load(file)
+    for person in content["annotations"]:
+        del person["num_keypoints"]
+    with open(path, "w") as file:
+        json.dump(content, file)
+    assert evaluate(joints, path)["coco/AP"] == pytest.approx(1)
+
+
+def test_nobody_found_scores_nothing(people):
+    metric = CocoKeypointMetric(people[1])
+    assert set(metric.compute_metrics([]).values()) == {0.0}
+
+
 def test_wrong_numbers_of_joints_and_missing_files_are_refused(people, tmp_path):
     with pytest.raises(ValueError, match="out_channels"):
         evaluate(people[0][:, :14], people[1])

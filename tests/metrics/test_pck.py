@@ -86,5 +86,36 @@ def test_mpii_groups_and_total_by_hand():
     people = [person(truth, found, visible, head_size=100.0)]
     scores = evaluate(MpiiPCKAccuracy(), people, MpiiDataset.METAINFO)
     assert scores["pckh/Knee"] == 50 and scores["pckh/Hip"] == 100
-    assert scores["pckh/PCK"] == pytest.approx(100 * 12 / 13)  # 14 joints count, one is hidden
-    assert scores["pckh/PCK@0.1"] == pytest.approx(100 * 11 / 13)
+    assert scores["pckh/Ankle"] == 100  # the one side that is seen
+    assert scores["pckh/PCKh"] == pytest.approx(100 * 12 / 13)  # 14 joints count, one is hidden
+    assert scores["pckh/PCKh@0.1"] == pytest.approx(100 * 11 / 13)
+
+
+def test_the_top_alone_is_mpiis_head_and_the_neck_counts_in_the_total():
+    from mmdyn.datasets.pose import MpiiDataset
+
+    names = MpiiDataset.METAINFO["keypoint_names"]
+    truth = np.zeros((16, 2))
+    found = truth.copy()
+    found[names.index("upper_neck")] = [0, 99]
+    visible = np.ones(16)
+    visible[[names.index("left_knee"), names.index("right_knee")]] = 0
+    people = [person(truth, found, visible, head_size=100.0)]
+    scores = evaluate(MpiiPCKAccuracy(), people, MpiiDataset.METAINFO)
+    assert scores["pckh/Head"] == 100 and "pckh/Knee" not in scores
+    assert scores["pckh/PCKh"] == pytest.approx(100 * 11 / 12)
+
+
+def test_sizes_of_nothing_are_none():
+    same = [[0, 0], [0, 0], [30, 0]]  # the first pair is no torso: the second measures
+    assert evaluate(PCKAccuracy(0.2), [person(same, same)])["pck/people"] == 1
+    flat = person(TRUTH, TRUTH)
+    flat["gt_instances"]["bboxes"] = np.array([[5, 5, 5, 5.0]])
+    assert evaluate(PCKAccuracy(norm_item="bbox"), [flat])["pck/people"] == 0
+    empty = person(TRUTH, TRUTH, head_size=0.0)
+    assert evaluate(PCKAccuracy(norm_item="head"), [empty])["pck/people"] == 0
+
+
+def test_nobody_is_no_error():
+    assert PCKAccuracy().compute_metrics([]) == dict(mean=0.0, people=0)
+    assert MpiiPCKAccuracy().compute_metrics([]) == {"PCKh": 0.0, "PCKh@0.1": 0.0}

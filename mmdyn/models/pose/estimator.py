@@ -41,7 +41,8 @@ class TopdownPoseEstimator(BaseModel):
         head (dict | None): Maps to losses and joints. Default None.
         data_preprocessor (dict | None): Default ``dict(type='mmdyn.PoseDataPreprocessor')``.
         train_cfg (dict | None): Must be empty. Default None.
-        test_cfg (dict | None): ``flip_test`` averages with the mirrored crop. Default off.
+        test_cfg (dict | None): ``flip_test`` averages with the mirrored crop, whose heatmaps
+            ``shift_heatmap`` moves by a pixel. Default off, both.
         init_cfg (dict | None): Weights to start from. Default None.
     """
 
@@ -55,17 +56,18 @@ class TopdownPoseEstimator(BaseModel):
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        known = {"flip_test", "flip_mode"}
+        known = {"flip_test", "flip_mode", "shift_heatmap"}
         test_cfg = dict(test_cfg or {})
         if train_cfg or set(test_cfg) - known or test_cfg.get("flip_mode", "heatmap") != "heatmap":
             raise ValueError(
-                "expected no train_cfg and a test_cfg of flip_test (flip_mode 'heatmap'), got "
-                f"{train_cfg} and {test_cfg}; other options are mmpose's."
+                "expected no train_cfg and a test_cfg of flip_test (flip_mode 'heatmap') and "
+                f"shift_heatmap, got {train_cfg} and {test_cfg}; other options are mmpose's."
             )
         preprocessor = dict(data_preprocessor or {})
         preprocessor.setdefault("type", "mmdyn.PoseDataPreprocessor")
         super().__init__(preprocessor, init_cfg)
         self.flip_test = bool(test_cfg.get("flip_test", False))
+        self.shift_heatmap = bool(test_cfg.get("shift_heatmap", False))
         self.backbone = MODELS.build(backbone)
         self.neck = None if neck is None else MODELS.build(neck)
         self.head = None if head is None else MODELS.build(head)
@@ -101,4 +103,4 @@ class TopdownPoseEstimator(BaseModel):
         """The samples with joints in pixels of their images."""
         features = self.extract_feat(inputs)
         flipped = self.extract_feat(inputs.flip(3)) if self.flip_test else None
-        return self.head.predict(features, data_samples, flipped)
+        return self.head.predict(features, data_samples, flipped, self.shift_heatmap)

@@ -98,6 +98,7 @@ class CPMHead(BaseModule):
         features: tuple[torch.Tensor, ...],
         samples: list[BaseDataElement],
         flipped: tuple[torch.Tensor, ...] | None = None,
+        shift_heatmap: bool = False,
     ) -> list[BaseDataElement]:
         """The samples with ``pred_instances``: keypoints (1, K, 2) of the image, keypoint_scores.
 
@@ -105,13 +106,18 @@ class CPMHead(BaseModule):
             features: Of the backbone.
             samples: With input_size, input_center, input_scale; flip_indices for `flipped`.
             flipped: Those of the mirrored images, to be averaged with.
+            shift_heatmap: Move the mirrored heatmaps right by a pixel first: a heatmap of a quarter
+                of the input's size mirrors around a place three quarters of a pixel off.
         """
         if self.decoder is None:
             raise ValueError("predictions need a decoder: head=dict(decoder=codec).")
         heatmaps = self(features)[-1]
         if flipped is not None:
             order = list(samples[0].flip_indices)
-            heatmaps = (heatmaps + self(flipped)[-1].flip(3)[:, order]) / 2
+            mirrored = self(flipped)[-1].flip(3)[:, order]
+            if shift_heatmap:
+                mirrored = torch.cat([mirrored[..., :1], mirrored[..., :-1]], 3)
+            heatmaps = (heatmaps + mirrored) / 2
         keypoints, scores = self.decoder.decode(heatmaps)
         for sample, joints, score in zip(samples, keypoints, scores):
             size, center, scale = (

@@ -87,6 +87,22 @@ def test_flip_test_of_a_symmetric_answer_changes_nothing():
     assert torch.allclose(both.pred_instances.keypoints, joints, atol=1e-4)
 
 
+def test_shifted_heatmaps_of_the_mirrored_crop_are_nearer():
+    def found(shift):
+        model = build(test_cfg=dict(flip_test=True, flip_mode="heatmap", shift_heatmap=shift))
+        one, other = sample(), sample(((63 - 40.0, 10.0), (63 - 20.0, 30.0)))
+        maps = [s.gt_fields.heatmaps[None] for s in (one, other)]
+        x = torch.zeros(1, 1, 1, 2)
+        x[..., 0] = 1.0  # tells the crop from its mirror image
+        model.extract_feat = lambda x: (maps[int(x[0, 0, 0, 1])],) * 2
+        (out,) = model.predict(x, [one])
+        return out.pred_instances.keypoints[0, :, 0]
+
+    wanted = torch.tensor([20 / 2 + 84, 40 / 2 + 84])
+    errors = [(found(shift) - wanted).abs().max() for shift in (False, True)]
+    assert errors[1] < 0.3 < 0.6 < errors[0]  # 0.125 and 0.375 heatmap pixels of 4, in an image / 2
+
+
 def test_flip_test_asks_the_network_twice():
     x = torch.randn(1, 3, 64, 64)
     (single,), (double,) = (
@@ -114,7 +130,7 @@ def test_heads_with_layers_and_wrong_maps_are_refused():
     with pytest.raises(ValueError, match="align"):
         model.head((torch.zeros(1, 3, 16, 16),) * 2)
     with pytest.raises(ValueError, match="flip_test"):
-        build(test_cfg=dict(shift_heatmap=True))
+        build(test_cfg=dict(output_heatmaps=True))
     with pytest.raises(ValueError, match="mode"):
         model(torch.zeros(1, 3, 64, 64), mode="train")
 
