@@ -11,6 +11,7 @@ import enum
 import functools
 import logging
 import pathlib
+import random
 import re
 import types
 import weakref
@@ -35,6 +36,8 @@ _FIXED = (
     types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
     type(Ellipsis), type(NotImplemented), logging.Logger, torch._ops.OpOverload,
     torch._ops.OpOverloadPacket,
+    # What is drawn from these differs between two recordings.
+    random.Random, np.random.RandomState, np.random.Generator, torch.Generator,
 )  # fmt: skip
 _OURS = ("mmdyn.conversion.", "mmdyn.blocks.", "mmdyn.video.")  # they know when they change
 _GLOBAL_HOOKS = (torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)

@@ -41,6 +41,7 @@ class Parts(nn.Module):
             "partial": functools.partial(print, end=[1]), "tuple": ([1], None), "kind": Kind.A,
             "logger": logging.getLogger(__name__), "size": torch.Size([1]), "type": torch.float32,
             "held": [nn.Linear(1, 1)], "tensors": [torch.ones(1)], "function": torch.relu,
+            "chance": [np.random.RandomState(0), np.random.default_rng(), torch.Generator()],
         }  # fmt: skip
         self.kept["me"], self.kept["method"] = self, self.kept["object"].inner.append
 
@@ -112,7 +113,7 @@ def test_hooks_of_others_are_named():
 
 
 def test_what_changes_unseen_is_named():
-    for thing in (threading.Lock(), iter([1]), np.ones(5000), np.random.default_rng()):
+    for thing in (threading.Lock(), iter([1]), np.ones(5000), bytearray(1)):
         net = Parts()
         net.kept["object"].thing = thing
         alien = Fingerprint(net, lambda hook: True).alien
