@@ -161,6 +161,10 @@ class DynConvConfig:
             to 0 and 1.
         skip: Blocks whose path contains one of these stay dense.
         gate_frozen: Gate blocks of frozen stages too: their gates learn, their weights do not.
+        select: In evaluation, 'threshold' opens what lies above a calibrated logit, so that images
+            execute the budget on average; 'topk' opens the best tiles, as many as the budget has
+            room for in every image. Calibration says how blocks share it; without calibration all
+            get the same share.
         execution: In evaluation, 'auto' times each block and runs it sparse where that pays;
             'sparse' and 'dense' always run so.
         strict: Raise where a residual block cannot be gated, instead of leaving it dense.
@@ -178,6 +182,7 @@ class DynConvConfig:
     settle: float = 1 / 3
     skip: tuple[str, ...] = ()
     gate_frozen: bool = True
+    select: str = "threshold"
     execution: str = "auto"
     strict: bool = False
 
@@ -206,6 +211,7 @@ class DynConvConfig:
 _CHOICES = {
     "gate": ("conv1x1", "squeeze"),
     "per": ("batch", "image"),
+    "select": ("threshold", "topk"),
     "execution": ("auto", "sparse", "dense"),
 }
 

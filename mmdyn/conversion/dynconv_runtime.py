@@ -15,7 +15,15 @@ from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.dynamic import runtime_of
 from mmdyn.conversion.gated import GATE, GatedMixin, ungate
 from mmdyn.conversion.gating_report import GatingReport
-from mmdyn.gating import Cost, Gate, binary_gumbel, find_threshold, sparsity_loss, stepped
+from mmdyn.gating import (
+    Cost,
+    Gate,
+    Selection,
+    binary_gumbel,
+    find_threshold,
+    sparsity_loss,
+    stepped,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +40,7 @@ class DynConvRuntime:
         progress: Share of the training done; None asks mmengine's runner.
         losses: Of the last call in training mode, for a loop that has no loss dict.
         masks: Of the last call by block path, with `keep_masks`.
+        selection: Opens tiles in evaluation in place of the thresholds, if it is there.
     """
 
     def __init__(self, config: DynConvConfig) -> None:
@@ -42,6 +51,7 @@ class DynConvRuntime:
         self.losses: dict[str, Tensor] = {}
         self.keep_masks = False
         self.masks: dict[str, Tensor] = {}
+        self.selection = Selection(config.budget) if config.select == "topk" else None
         self._costs: dict[str, list[Cost]] | None = None
         self._now = 0.0
         self._told = self._idle_told = False
@@ -86,9 +96,7 @@ class DynConvRuntime:
         return min(done / total, 1.0) if done is not None and total else 0.0
 
     def decide(self, gate: Gate, logits: Tensor) -> Tensor:
-        """0 or 1 a tile, of the logits' type, differentiable in training."""
-        if not gate.training:
-            return (logits >= gate.threshold).to(logits.dtype)
+        """0 or 1 a tile in training, of the logits' type, differentiable."""
         noise = self._now < self.config.noise_until
         if not noise:
             logits = logits - gate.threshold
@@ -262,17 +270,24 @@ def calibrate(model: nn.Module, run, tolerance: float = 0.002) -> tuple[float, f
         return runtime.stats["executed_share"]
 
     kept = [gate.threshold.clone() for gate in gates]
+    budget, selection = runtime.config.budget, runtime.selection
+    runtime.selection = None
     try:
-        found, share = find_threshold(share_at, runtime.config.budget, float(kept[0]), tolerance)
+        found, share = find_threshold(share_at, budget, float(kept[0]), tolerance)
         kept = [torch.full_like(threshold, found) for threshold in kept]
+        if selection is not None:
+            scale = budget / share_at(found)
+            blocks = runtime.stats["blocks"]
+            selection.shares = {path: scale * part for path, part in blocks.items()}
     finally:
+        runtime.selection = selection
         for gate, threshold in zip(gates, kept):
             gate.threshold.copy_(threshold)
         runtime.reset()
         model.train(training)
-    if abs(share - runtime.config.budget) > 0.01 * runtime.config.budget:
+    if abs(share - budget) > 0.01 * budget:
         logger.warning(
             "the thresholds meet the budget of %.3f with %.3f only: the gates know too few levels "
-            "on these images", runtime.config.budget, share,
+            "on these images", budget, share,
         )  # fmt: skip
     return found, share

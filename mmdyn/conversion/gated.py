@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from mmdyn.conversion.choice import Choice
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, make_static, runtime_of
 from mmdyn.gating import Branch, Gate, enlarge
 from mmdyn.gating.branch import folded, run_masked, sources
@@ -90,13 +90,17 @@ class GatedBlock:
     mask: Tensor | None = None
     applied: bool = False
     in_place: bool = False
-    choice: Choice = field(default_factory=lambda: Choice())
+    choice: Choice = field(default_factory=Choice)
 
     def masked(self, block: nn.Module, forward, x: Tensor) -> Tensor:
         """The stock forward on the whole map, its branch multiplied by the mask."""
         size = (x.shape[2], x.shape[3])
         gate: Gate = block._modules[GATE]  # type: ignore[assignment]
-        tiles = self.owner.decide(gate, gate(x))
+        logits = gate(x)
+        if gate.training:
+            tiles = self.owner.decide(gate, logits)
+        else:
+            tiles = self.opened(gate, logits, size).to(logits.dtype)
         mask = enlarge(tiles, gate.tile, self.branch.sizes(size)[-1])
         self.owner.record(self.path, self.branch.executed(mask, size), gate.macs(size),
                           self.branch.macs(size), mask)  # fmt: skip
@@ -105,6 +109,19 @@ class GatedBlock:
                 self._applied, block, forward, x, mask, use_reentrant=False
             )
         return self._applied(block, forward, x, mask)
+
+    def opened(self, gate: Gate, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, 1, h, w) bool, the tiles that evaluation computes for an input of this size."""
+        if self.owner.selection is None:
+            return logits >= gate.threshold
+        after = self.branch.sizes(size)[-1]
+
+        def executed(tiles: Tensor) -> Tensor:
+            return self.branch.executed(enlarge(tiles, gate.tile, after).float(), size)
+
+        return self.owner.selection(
+            self.path, logits, gate.macs(size), self.branch.macs(size), executed
+        )
 
     def watch(self, block: nn.Module) -> None:
         """Puts the hook on the branch's end; again, where somebody put another module there."""
@@ -134,22 +151,19 @@ class GatedBlock:
     def infer(self, block: nn.Module, x: Tensor) -> Tensor:
         """Evaluation: only what the mask wants, or all of it where that is faster."""
         gate: Gate = block._modules[GATE]  # type: ignore[assignment]
-        tiles = gate(x) >= gate.threshold
-        size = (x.shape[2], x.shape[3])
+        logits, size = gate(x), (x.shape[2], x.shape[3])
+        tiles = self.opened(gate, logits, size)
         if self.owner.keep_masks:
             self.owner.masks[self.path] = enlarge(tiles, gate.tile, self.branch.sizes(size)[-1])
         x = x.contiguous(memory_format=torch.channels_last)
         mode = self.owner.config.execution
         if mode == "auto":
-            share = float(tiles.float().mean())
-            mode = self.choice.wanted(x, share)
+            mode = self.choice.wanted(x, float(tiles.float().mean()))
         if mode == "both":
-            started = _now(x)
-            out = self._dense(block, x, tiles, gate)
-            between = _now(x)
-            self._sparse(block, x, tiles, gate, in_place=False, counted=False)
-            self.choice.learn(x, share, between - started, _now(x) - between)
-            return out
+            return self.choice.measure(
+                x, logits, lambda: self._dense(block, x, tiles, gate),
+                lambda tried: self._sparse(block, x, tried, gate, in_place=False, counted=False),
+            )  # fmt: skip
         if mode == "sparse":
             return self._sparse(block, x, tiles, gate, in_place=self.in_place)
         return self._dense(block, x, tiles, gate)
@@ -191,47 +205,6 @@ class GatedBlock:
                 self.path, wanted, gate.macs(size), self.branch.macs(size), dense=False
             )
         return add_rows(block, self.branch, x, rows, in_place)
-
-
-class Choice:
-    """Whether a block runs sparse: timed once at a size, then told by the share it executes.
-
-    Attributes:
-        break_even: Share of the branch below which sparse is faster, by size.
-        dense_ms: What the dense block takes, by size.
-    """
-
-    def __init__(self) -> None:
-        self.break_even: dict[tuple, float] = {}
-        self.dense_ms: dict[tuple, float] = {}
-        self._warm: set[tuple] = set()
-
-    def wanted(self, x: Tensor, share: float) -> str:
-        """'sparse', 'dense', or 'both' while that is not known at this size."""
-        size = self._size(x)
-        if size not in self.break_even:
-            return "both"
-        return "sparse" if share < self.break_even[size] else "dense"
-
-    def learn(self, x: Tensor, share: float, dense_s: float, sparse_s: float) -> None:
-        """Takes a timing of both; the first of a size only warms them up."""
-        size = self._size(x)
-        if size not in self._warm:
-            self._warm.add(size)
-            return
-        self.break_even[size] = max(share, 0.01) * dense_s / max(sparse_s, 1e-9)
-        self.dense_ms[size] = dense_s * 1e3
-
-    @staticmethod
-    def _size(x: Tensor) -> tuple:
-        """Sizes within a factor of two share their timing."""
-        return x.shape[0], (x.shape[2] * x.shape[3]).bit_length(), x.dtype
-
-
-def _now(x: Tensor) -> float:
-    if x.device.type == "cuda":
-        torch.cuda.synchronize(x.device)
-    return time.perf_counter()
 
 
 def gate_block(block: nn.Module, path: str, branch: Branch, gate: Gate, owner) -> None:

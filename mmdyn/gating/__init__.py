@@ -5,6 +5,7 @@ from mmdyn.gating.calibration import find_threshold
 from mmdyn.gating.gate import Gate, enlarge
 from mmdyn.gating.gumbel import binary_gumbel
 from mmdyn.gating.schedule import block_bounds, stepped
+from mmdyn.gating.selection import Selection, select_within
 from mmdyn.gating.sparsity import Cost, block_shares, network_share, sparsity_loss
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ConvShape",
     "Cost",
     "Gate",
+    "Selection",
     "Step",
     "binary_gumbel",
     "block_bounds",
@@ -19,6 +21,7 @@ __all__ = [
     "enlarge",
     "find_threshold",
     "network_share",
+    "select_within",
     "sparsity_loss",
     "stepped",
 ]

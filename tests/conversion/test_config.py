@@ -75,7 +75,7 @@ def test_auto_blocks_are_multiples_of_32_near_128(size):
     dict(execution="fast"), dict(temperature=((0.1, 1.0),)), dict(temperature=-1.0),
     dict(open_init=1.0), dict(skip="layer1"), dict(noise_until=5), dict(noise_until=-0.1),
     dict(settle=-1.0), dict(weight=-3.0), dict(temperature=((0, 1.0), (0.5, 0.5), (0.2, 3.0))),
-    dict(temperature=((0, 1.0), (0, 2.0))),
+    dict(temperature=((0, 1.0), (0, 2.0))), dict(select="best"),
 ], ids=str)  # fmt: skip
 def test_dynconv_settings_out_of_range_are_refused_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):

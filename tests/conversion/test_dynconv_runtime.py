@@ -31,6 +31,24 @@ def test_calibration_meets_the_budget_within_one_percent(budget, tile):
     assert all(float(g.threshold) == pytest.approx(threshold) for g in gates_of(net))
 
 
+@pytest.mark.parametrize("tile", [1, 2])
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_topk_meets_the_budget_in_every_image(tile, calibrated):
+    net = gated(budget=0.4, tile=tile, select="topk")
+    x = images(6) * torch.tensor([0.2, 0.5, 1.0, 1.5, 2.0, 4.0]).view(-1, 1, 1, 1)
+    if calibrated:
+        mmdyn.calibrate(net, lambda: run(net, x))
+        assert len(set(runtime_of(net).selection.shares.values())) > 1
+    together = run(net, x)
+    for k in range(len(x)):
+        runtime_of(net).reset()
+        alone = run(net, x[k : k + 1])
+        assert runtime_of(net).stats["executed_share"] == pytest.approx(0.4, abs=0.01)
+        assert torch.allclose(alone, together[k : k + 1], atol=1e-5)
+    with torch.enable_grad():  # masked as sparse
+        assert torch.allclose(net(x), together, atol=1e-5)
+
+
 def test_a_calibration_that_fails_leaves_the_model_as_it_was():
     net = gated().train()
     for gate, threshold in zip(gates_of(net), (0.1, 0.2)):
