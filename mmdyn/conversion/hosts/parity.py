@@ -223,7 +223,9 @@ def measure(model: nn.Module, size: tuple[int, int], block: int) -> Parity:
     except Exception as error:
         raise StockFailure(f"{type(error).__name__}: {error}") from error
     finals = dense if trial.parts_only else {"outputs": dense["outputs"]}
-    config = BlockCopyConfig(policy="all", block_size=block, scene_cut=1e9, refresh=None)
+    config = BlockCopyConfig(
+        policy="all", block_size=block, scene_cut=1e9, refresh=None, dense_fallback=False
+    )
     convert_model(model, config, trial=False)
     grid = (size[0] // block, size[1] // block)
     every = torch.ones((1, *grid), dtype=torch.bool)
