@@ -123,3 +123,11 @@ def test_an_image_that_blocks_do_not_divide_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         tool.parse_args()
     assert "multiples of 64" in capsys.readouterr().err
+
+
+def test_an_output_of_one_number_is_held_to_its_head() -> None:
+    levels = [torch.tensor([[[[4.0, 1.0]]]]), torch.tensor([[[[1e-5]]]])]
+    ours = [levels[0], levels[1] + 4e-6]
+    assert parity._worst(dict(head=ours), dict(head=levels))[0] == pytest.approx(1e-6, rel=0.01)
+    apart = [levels[0] + 4e-3, levels[1]]
+    assert parity._worst(dict(head=apart), dict(head=levels))[0] == pytest.approx(1e-3, rel=0.01)
