@@ -5,9 +5,9 @@
 CONFIG is a file or 'mmdet::folder/name.py'. A zoo is one config a folder, the one with the
 smallest backbone. Each runs in a process of its own. Ends with 1 if a row fails.
 
-A row's errors are relative to each output's largest value (of one number: its head's): all blocks executed against the dense
-network (fp32, at most 1e-4), all blocks of another image copied against the last output (at most
-1e-6), a random half of the blocks of the same image executed against the dense network (1e-4).
+Errors are relative to an output's largest value (of one number: its head's): all blocks executed
+against the dense network (fp32, at most 1e-4), all of another image copied against the last output
+(at most 1e-6), a random half of the blocks executed against the dense network (1e-4).
 """
 
 import argparse
@@ -205,9 +205,9 @@ def _preamble(rows: list[Row], command: str) -> list[str]:
         "",
         "Weights are random; batch norms have random statistics; constant parameters get noise, "
         "so that no scale of zero hides its branch. Errors are relative to the largest value of an "
-        "output (of a single number: of the head's levels), over backbone, neck, dense heads and the outputs of `mode='tensor'`. What top-k, "
-        "NMS and masked attention pick is not continuous: it is kept from the first frame, and RoI "
-        "heads get the same proposals.",
+        "output (of one number: its head's), over backbone, neck, dense heads and the outputs of "
+        "`mode='tensor'`. What top-k, NMS and masked attention pick is not continuous: it is kept "
+        "from the first frame, and RoI heads get the same proposals.",
         "",
         "- **all**: all blocks executed against the dense network; passes up to 1e-4 in fp32.",
         "- **none**: another image, all blocks copied, against the last output; passes up to 1e-6.",
