@@ -76,9 +76,9 @@ class BlockCopyConfig(_BlocksConfig):
             dense map that is kept, features too.
         dense_fallback: On a CPU, what to do once the clock shows that the stock network is faster
             than blocks are at this budget: it is timed in three runs beside the second frame of a
-            size, and blocks are tried again now and then. None warns; True lets the stock network take the frames,
-            whose executed share is then 1, and says so; a path is True and a JSON file that keeps
-            the times for the next run. False does not look.
+            size, and blocks are tried again now and then. None warns; True lets the stock network
+            take the frames, whose executed share is then 1, and says so; a path is True and a JSON
+            file that keeps the times for the next run. False does not look.
     """
 
     policy: str | dict = "reinforce"
