@@ -103,6 +103,7 @@ class PackedConv:
         size = tuple(x.shape[2:])
         if len(self._packed) == _MOST_PACKED:
             self._packed.pop(next(iter(self._packed)))
+        packed: Tensor | UnfoldedConv
         if unfolding_pays(size, self.weight, self.stride, self.dilation, self.groups):
             packed = UnfoldedConv(self.weight, self.bias, self.stride, self.dilation, size)
         else:
