@@ -11,11 +11,10 @@ import copy
 
 import torch
 from benchmark_models import fused
-from comparing import Converted, Dense, Scaled, add_arguments, block_size, build_runner, run, show
+from comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
 from mmengine.config import DictAction
 
 import mmdyn
-from mmdyn.ops.allocator import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:
@@ -85,12 +84,7 @@ def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
 
 
 def main() -> None:
-    args = parse_args()
-    keep_freed_memory()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    runner = build_runner(args)
-    show(run(runner, build_variants(runner.model, args), args.frames), args.json)
+    compare(parse_args(), build_variants)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from rich.table import Table
 from mmdyn.conversion import runtime_of
 from mmdyn.conversion.tracking import counted
 from mmdyn.engine.inference import check_checkpoint, load_weights, read_config
+from mmdyn.ops.allocator import keep_freed_memory
 
 
 class Dense:
@@ -200,3 +201,12 @@ def show(rows: list[dict], path: str | None = None) -> None:
     Console(width=150).print(table)
     if path:
         Path(path).write_text(json.dumps(rows, indent=1))
+
+
+def compare(args: argparse.Namespace, build_variants: Callable) -> None:
+    """Builds what `build_variants` makes of the config's model and shows how each fares."""
+    keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    runner = build_runner(args)
+    show(run(runner, build_variants(runner.model, args), args.frames), args.json)
