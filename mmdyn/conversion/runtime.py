@@ -94,10 +94,10 @@ class BlockCopyRuntime:
     @torch.no_grad()
     def run(self, model: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """One frame: decide, execute, remember, learn; `forward` is the stock network's."""
+        started, begun = time.perf_counter(), self.fallback.now()
         if self.weights.changed(model):
             logger.info("weights changed: all streams start anew")
             self.reset()
-        started, begun = time.perf_counter(), self.fallback.now()
         call = self.host.call(args, kwargs)
         image, block = pad_to_blocks(call.image, self.config)
         self._tell_of_padding(call.image, image)
