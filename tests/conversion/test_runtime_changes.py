@@ -158,3 +158,11 @@ def test_a_conversion_that_fails_leaves_the_stock_model():
     with pytest.raises(RuntimeError, match="ScriptModule"):
         convert_model(net, BlockCopyConfig(block_size=16))
     assert not is_converted(net) and type(net) is type(network())
+
+
+def test_timing_the_stock_network_is_no_change_of_weights():
+    net, shares = converted(budget=0.3, dense_fallback=None), []
+    for image in clip(6):
+        net(image)
+        shares.append(share(net))
+    assert runtime_of(net).fallback.enabled and all(s < 1.0 for s in shares[1:])
