@@ -1,8 +1,10 @@
-"""Draws what tools/benchmark.py measured: time, and share of the ideal, against share executed.
+"""Draws what was measured: time, share of the ideal and memory against the share executed.
 
     python tools/plot_benchmarks.py docs/benchmarks/*.json --out docs/benchmarks.png
+    python tools/plot_benchmarks.py docs/benchmarks/*.json --out docs/layers.png --layers
 
-A file without rows of tools/benchmark.py is passed over.
+With --layers it draws the share of the ideal of each part of a network, which
+tools/benchmark_layers.py measured. Files of other tools are passed over.
 """
 
 import argparse
@@ -14,13 +16,15 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+MEMORY = dict(peak_rss_mb="peak of the process", state_mb="kept from frame to frame")
 METHODS = dict(blockcopy="BlockCopy", segblocks="SegBlocks")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="+", help="JSON files of tools/benchmark.py --json")
+    parser.add_argument("files", nargs="+", help="JSON files that the benchmarks wrote")
     parser.add_argument("--out", required=True, help="picture to write")
+    parser.add_argument("--layers", action="store_true", help="draw parts of networks")
     return parser.parse_args(argv)
 
 
@@ -58,11 +62,11 @@ def method_of(row: dict) -> str:
 
 
 def draw(networks: dict[str, list[dict]], out: str) -> None:
-    """Left of each row time, right the share of the ideal."""
+    """In each row time, the share of the ideal, and memory."""
     figure, axes = plt.subplots(
-        len(networks), 2, figsize=(10, 3.4 * len(networks)), squeeze=False, layout="constrained"
+        len(networks), 3, figsize=(14, 3.4 * len(networks)), squeeze=False, layout="constrained"
     )
-    for (time, share), (name, rows) in zip(axes, networks.items(), strict=True):
+    for (time, share, memory), (name, rows) in zip(axes, networks.items(), strict=True):
         executed = [100 * row["active"] for row in rows]
         best = min(min(row["dense_ms"].values()) for row in rows)
         time.plot(executed, [row["sparse_ms"] for row in rows], "o-", label=method_of(rows[0]))
@@ -73,19 +77,57 @@ def draw(networks: dict[str, list[dict]], out: str) -> None:
         share.plot(executed, [row["frac"] for row in rows], "o-")
         share.axhline(1.0, color="gray", linestyle=":")
         share.set(title="share of the ideal speed-up", ylim=(0, 1.1))
-        for axis in (time, share):
-            axis.set(xlabel="% of the blocks executed", xlim=(0, 102))
+        for key, label in MEMORY.items():
+            memory.plot(executed, [row.get(key, float("nan")) for row in rows], "o-", label=label)
+        memory.set(title="memory, MB", ylim=(0, None))
+        for axis in (time, share, memory):
+            axis.set(xlabel="% of the arithmetic executed", xlim=(0, 102))
             axis.grid(alpha=0.3)
         time.legend()
+        memory.legend()
+    figure.savefig(out, dpi=110)
+
+
+def read_parts(files: list[str]) -> dict[str, list[dict]]:
+    """Parts with an ideal, by what was measured."""
+    found = {}
+    for path in sorted(files):
+        read = json.loads(Path(path).read_text())
+        if isinstance(read, dict) and "parts" in read:
+            network = Path(read["config"].split("::")[-1]).stem
+            size = "x".join(map(str, read["shape"]))
+            name = f"{network}, {size}, {method_of(read)} {read['active']:.0%}"
+            found[name] = [part for part in read["parts"] if part["frac"] is not None]
+    return found
+
+
+def draw_parts(networks: dict[str, list[dict]], out: str) -> None:
+    """A bar for each part: the share of its ideal, and what it takes."""
+    heights = [0.26 * len(rows) + 1.0 for rows in networks.values()]
+    figure, axes = plt.subplots(
+        len(networks), 1, figsize=(9, sum(heights)), squeeze=False, layout="constrained",
+        height_ratios=heights,
+    )  # fmt: skip
+    for (axis,), (name, rows) in zip(axes, networks.items(), strict=True):
+        labels = [
+            f"{row['part']} ({row['sparse_ms']:.0f} of {row['dense_ms']:.0f} ms)" for row in rows
+        ]
+        axis.barh(labels, [row["frac"] for row in rows])
+        axis.axvline(1.0, color="gray", linestyle=":")
+        axis.invert_yaxis()
+        axis.tick_params(axis="y", labelsize=8)
+        axis.set_title(name, fontsize=10)
+        axis.set(xlabel="share of the ideal speed-up")
     figure.savefig(out, dpi=110)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    networks = read_rows(args.files)
-    if not networks:
-        raise SystemExit(f"no rows of tools/benchmark.py in {', '.join(args.files)}")
-    draw(networks, args.out)
+    tool = "tools/benchmark_layers.py" if args.layers else "tools/benchmark.py"
+    found = (read_parts if args.layers else read_rows)(args.files)
+    if not found:
+        raise SystemExit(f"no rows of {tool} in {', '.join(args.files)}")
+    (draw_parts if args.layers else draw)(found, args.out)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar
 
 
@@ -15,16 +16,38 @@ def _check(config: Any, name: str, wanted: str, fits: Callable[[float], bool]) -
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
 
 
+def _check_count(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
+
+
+def _check_kind(config: Any, name: str, kinds: tuple[type, ...], wanted: str) -> None:
+    value = getattr(config, name)
+    if not isinstance(value, kinds):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _check_policy(config: Any) -> None:
+    named = isinstance(config.policy, (str, Mapping))
+    if not named and not hasattr(config.policy, "scores"):
+        raise ValueError(
+            f"policy must be a name, a dict with type, or a policy, got {config.policy!r}"
+        )
+
+
 @dataclass(frozen=True)
 class _BlocksConfig:
     """What all block methods have."""
 
     budget: float = 0.5
     block_size: int | tuple[int, int] | str = 128
+    policy: str | dict = "reinforce"
     _step: ClassVar[int] = 32  # 'auto' takes multiples of it
 
     def __post_init__(self) -> None:
         _check(self, "budget", "a share from 0 to 1", lambda share: 0.0 <= share <= 1.0)
+        _check_policy(self)
         if self.block_size != "auto":
             size = self.block_size
             sides = size if isinstance(size, (list, tuple)) else (size, size)
@@ -92,7 +115,7 @@ class BlockCopyConfig(_BlocksConfig):
     strict: bool = False
     replay: bool = True
     motion: bool | None = None
-    dense_fallback: bool | str | None = None
+    dense_fallback: bool | str | PathLike | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,11 +125,16 @@ class BlockCopyConfig(_BlocksConfig):
             _check(self, "refresh", "None or a number from 0", lambda change: change >= 0)
         if self.half_budget and self.block_size != "auto" and any(s % 2 for s in self.sides):
             raise ValueError(f"block_size must be even to have a half, got {self.block_size}")
-        if self.max_age < 1 or self.max_streams < 1:
-            raise ValueError(
-                "max_age and max_streams must be at least 1, "
-                f"got {self.max_age}, {self.max_streams}"
-            )
+        for name in ("max_age", "max_streams"):
+            _check_count(self, name)
+        for name in ("strict", "replay"):
+            _check_kind(self, name, (bool,), "True or False")
+        for name in ("learning", "motion"):
+            _check_kind(self, name, (bool, type(None)), "True, False or None")
+        kinds = (bool, type(None), str, PathLike)
+        _check_kind(self, "dense_fallback", kinds, "True, False, None or a path")
+        if not callable(self.clip_id):
+            _check_kind(self, "clip_id", (str,), "a name in CLIP_IDS or a function")
 
 
 @dataclass(frozen=True)

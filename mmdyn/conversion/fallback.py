@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ class DenseFallback:
     def __init__(self, config: BlockCopyConfig, name: str) -> None:
         wanted = config.dense_fallback
         self.enabled, self.switches = wanted is not False, bool(wanted)
-        self.table = BreakEvenTable(name, wanted if isinstance(wanted, str) else None)
+        path = None if isinstance(wanted, (bool, type(None))) else os.fspath(wanted)
+        self.table = BreakEvenTable(name, path)
         self._dense_gmacs = 0.0
 
     def now(self) -> float:

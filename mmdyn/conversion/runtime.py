@@ -111,6 +111,7 @@ class BlockCopyRuntime:
         taken = self, image, block
         if self.fallback.is_dense(image, block):
             outputs = self.fallback.run(*taken, states, begun, forward, (args, kwargs))
+            self.weights.frame_ended()
             self.host.attach(outputs, self.stats)
             return outputs
         try:
@@ -123,6 +124,8 @@ class BlockCopyRuntime:
                 state.restart()
                 self.memory.forget(state.slot)
             raise
+        finally:
+            self.weights.frame_ended()
 
     def _tell_of_padding(self, given: Tensor, padded: Tensor) -> None:
         more = padded.shape[2] * padded.shape[3] / (given.shape[2] * given.shape[3]) - 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +13,7 @@ from mmengine.runner import Runner
 from mmdyn.conversion import calibrate, is_converted, runtime_of
 from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
 from mmdyn.conversion.gated import GATE
+from mmdyn.engine.calibration_images import TrainingImages
 from mmdyn.registry import HOOKS
 
 _NEAR = 0.01  # of the whole arithmetic: executed shares this near the budget meet it
@@ -29,10 +29,11 @@ class DynConvHook(Hook):
     it had; checkpoints saved after a validation have the calibrated ones.
 
     Args:
-        batches (int): Batches to calibrate on; 0 leaves the thresholds as the checkpoint has
-            them. Default 8.
-        source (str): 'train' calibrates on the training data, 'test' on the first images of the
-            data at hand, whose labels are not looked at. Default 'train'.
+        batches (int): How much to calibrate on: as many images as so many training batches hold;
+            0 leaves the thresholds as the checkpoint has them. Default 8.
+        source (str): 'train' calibrates on the training data, prepared as validation or test
+            prepare theirs; 'test' on the first batches of the data at hand, whose labels are not
+            looked at. Default 'train'.
         checkpoints (str): Which checkpoints to calibrate on the training data when they are saved
             before a validation: 'last', at the end of the training, 'all' or 'none'. Default
             'last'.
@@ -49,7 +50,7 @@ class DynConvHook(Hook):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
         self.batches, self.source, self.checkpoints = batches, source, checkpoints
-        self._loader = None  # of the training data, in an order of its own
+        self._images: TrainingImages | None = None
         self._own: list[torch.Tensor] | None = None  # the training's thresholds
         self._found: float | None = None  # the calibrated one, until weights change
 
@@ -125,14 +126,14 @@ class DynConvHook(Hook):
 
     def _inputs(self, runner: Runner, model, dataloader) -> Iterator[torch.Tensor]:
         """Preprocessed image batches."""
-        trains = self.source == "train"
-        if trains:
-            if self._loader is None:
-                self._loader = _training_images(runner)
-            dataloader = self._loader
+        if self.source == "train":
+            if self._images is None:
+                self._images = TrainingImages(runner)
+            for data in self._images.batches(self.batches):
+                yield model.data_preprocessor(data, self._images.training)["inputs"]
+            return
         for _, data in zip(range(self.batches), dataloader):
-            # Images of different sizes become a batch as in training.
-            yield model.data_preprocessor(data, trains)["inputs"]
+            yield model.data_preprocessor(data, False)["inputs"]
 
     def _report(self, runner: Runner, stage: str, metrics: dict | None) -> None:
         runtime = runtime_of(_model(runner))
@@ -154,18 +155,6 @@ class DynConvHook(Hook):
                 "the images differ from those of the calibration; give DynConvHook more batches "
                 "or source='test'"
             )
-
-
-def _training_images(runner: Runner):
-    """A loader of the config's training data that disturbs no other."""
-    settings = copy.deepcopy(runner.cfg.get("train_dataloader"))
-    if not settings:
-        raise ValueError(
-            "the config has no train_dataloader to calibrate the gates on; set "
-            "default_hooks.dynconv.source='test' or batches=0"
-        )
-    settings.update(num_workers=0, persistent_workers=False)
-    return runner.build_dataloader(settings, seed=0)
 
 
 def _model(runner: Runner):

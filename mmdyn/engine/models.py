@@ -20,8 +20,8 @@ def BlockCopy(host: str, **kwargs) -> BaseModel:
     Args:
         host (str): Type of the stock model, looked up in the default scope.
         **kwargs: Fields of ``mmdyn.BlockCopyConfig`` (budget, half_budget, block_size, policy,
-            learning, max_age, scene_cut, refresh, max_streams, clip_id, strict, replay, motion),
-            and the host's own.
+            learning, max_age, scene_cut, refresh, max_streams, clip_id, strict, replay, motion,
+            dense_fallback), and the host's own.
 
     Returns:
         The host, converted in place: its class is a subclass of the stock one and its
@@ -42,8 +42,8 @@ def DynConv(host: str, **kwargs) -> BaseModel:
     Args:
         host (str): Type of the stock model, looked up in the default scope.
         **kwargs: Fields of ``mmdyn.DynConvConfig`` (budget, gate, tile, norm, open_init,
-            temperature, noise_until, weight, per, settle, skip, gate_frozen, execution, strict),
-            and the host's own.
+            temperature, noise_until, weight, per, settle, skip, gate_frozen, select, execution,
+            strict), and the host's own.
 
     Returns:
         The host, converted in place: its class is a subclass of the stock one and its

@@ -57,7 +57,22 @@ def swapped(net):
     net.stem.weight.data = net.stem.weight.data * 0.5
 
 
-@pytest.mark.parametrize("change", [scaled, loaded, averaged, swapped])
+def parameter_replaced(net):
+    net.stem.weight = nn.Parameter(-net.stem.weight.detach())
+
+
+def bias_replaced(net):
+    net.head.bias = nn.Parameter(net.head.bias.detach() + 5.0)
+
+
+def module_replaced(net):
+    net.head = nn.Conv2d(8, 3, 3, padding=1)
+
+
+CHANGES = [scaled, loaded, averaged, swapped, parameter_replaced, bias_replaced, module_replaced]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_changed_weights_start_all_streams_anew(change):
     net, frames = converted(budget=0.25), clip(4)
     for image in frames[:3]:
@@ -71,6 +86,42 @@ def test_changed_weights_start_all_streams_anew(change):
     assert share(net) == 1.0
     net(frames[3])
     assert share(net) < 1.0
+
+
+class Buffered(nn.Module):
+    """A buffer that scales, one that counts frames, and one that is made anew in each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.register_buffer("gain", torch.ones(1, 4, 1, 1))
+        self.register_buffer("frames", torch.zeros(()))
+        self.register_buffer("latest", torch.zeros(()))
+
+    def forward(self, x):
+        self.frames += 1
+        self.latest = torch.ones(())
+        return self.conv(x) * self.gain
+
+
+@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("replace", [False, True])
+def test_buffers_that_somebody_changes_start_all_streams_anew(replace, replay):
+    torch.manual_seed(0)
+    stock = Buffered().eval()
+    net = converted(copy.deepcopy(stock), budget=0.25, replay=replay)
+    image = clip(1)[0]
+    with torch.no_grad():
+        wanted = stock(image)
+        for _ in range(8):
+            assert_close(net(image), wanted)
+        assert share(net) < 1.0
+        if replace:
+            net.gain = torch.full((1, 4, 1, 1), 3.0)
+        else:
+            net.gain.mul_(3.0)
+        assert_close(net(image), 3.0 * wanted)
+    assert share(net) == 1.0
 
 
 def test_reset_sees_writes_that_nothing_else_sees():

@@ -1,10 +1,12 @@
 """What a converted network forgets and keeps: clips, streams in a batch, sizes and scene cuts."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import mmdyn
+from mmdyn.conversion.hosts.base import Call, Host
 from tests.blocks.clips import assert_close
 from tests.conversion.networks import clip, converted, dense, named, share
 
@@ -102,3 +104,21 @@ def test_a_size_that_returns_starts_anew():
     net(frames[0])
     net(F.interpolate(frames[0], scale_factor=2))
     assert_close(net(frames[1]), dense(frames[1]))
+
+
+@pytest.mark.parametrize("video_id", [3, "a", np.int64(3), torch.tensor(3), np.array([3]), (1, 2)])
+def test_names_of_streams_are_compared_by_value(video_id):
+    call = Call(torch.zeros(1, 3, 8, 8), 0, (), {}, [dict(video_id=video_id, frame_id=np.int32(4))])
+    wanted = 3 if hasattr(video_id, "item") else video_id
+    assert Host().streams(call, None) == [(wanted, 4)]
+    assert hash(Host().streams(call, None)[0][0]) == hash(wanted)
+
+
+@pytest.mark.parametrize(
+    "meta", [dict(video_id=[1]), dict(video_id=torch.ones(2)), dict(video_id=1, frame_id="a")]
+)
+def test_other_names_are_refused_with_the_field(meta):
+    call = Call(torch.zeros(1, 3, 8, 8), 0, (), {}, [meta])
+    field = "frame_id" if "frame_id" in meta else "video_id"
+    with pytest.raises(ValueError, match=f"{field} in the metainfo must be"):
+        Host().streams(call, None)

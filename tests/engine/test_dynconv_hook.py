@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from mmcv.transforms import TRANSFORMS, BaseTransform
 from mmengine.hooks import Hook
 
 import mmdyn
 from mmdyn.conversion import runtime_of
 from mmdyn.conversion.dynconv_runtime import gates_of
+from mmdyn.engine.calibration_images import TrainingImages
 from mmdyn.engine.dynconv_hook import DynConvHook
 from tests.engine.stock import runner_of, write_images
 
@@ -123,3 +125,37 @@ def test_images_of_different_sizes_are_padded_as_in_training(tmp_path):
 def test_unknown_choices_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         DynConvHook(**options)
+
+
+class Painted(BaseTransform):
+    """What training does to images here: only the middle of them stays."""
+
+    def transform(self, results: dict) -> dict:
+        results["img"][:24], results["img"][-24:] = 0, 0
+        return results
+
+
+TRANSFORMS.register_module(module=Painted, name="PaintedForCalibration", force=True)
+
+
+def test_images_of_the_calibration_are_those_that_a_test_would_see(tmp_path):
+    write_images(tmp_path)
+    hook = dict(type="mmdyn.DynConvHook", batches=2)
+    runner = runner_of("mmseg", tmp_path, line=GATED, **{"default_hooks.dynconv": hook})
+    train = runner.cfg.train_dataloader
+    train.dataset.pipeline.insert(1, dict(type="PaintedForCalibration"))
+    train.dataset = dict(type="RepeatDataset", times=2, dataset=train.dataset)
+    images = TrainingImages(runner)
+    seen = [one for data in images.batches(2) for one in data["inputs"]]
+    assert not images.training and len(seen) == 2 * train.batch_size
+    assert all(int(image[:, :24].amax()) > 0 for image in seen)
+    assert runner.test()["dynconv/executed_share"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_test_pipeline_that_fails_leaves_the_training_one(tmp_path, caplog):
+    write_images(tmp_path)
+    runner = runner_of("mmseg", tmp_path, line=GATED)
+    runner.cfg.test_dataloader.dataset.pipeline = [dict(type="LoadImageFromFile", backend_args=3)]
+    images = TrainingImages(runner)
+    assert images.training and "as training shows them" in caplog.text
+    assert len(list(images.batches(1))) == 1

@@ -67,3 +67,18 @@ def test_nothing_to_draw_is_said(tool, tmp_path):
     with pytest.raises(SystemExit, match="no rows"):
         tool.main([str(tmp_path / "d.json"), "--out", str(tmp_path / "x.png")])
     assert not (tmp_path / "x.png").exists()
+
+
+def test_parts_of_networks_have_a_picture_of_their_own(tool, tmp_path):
+    part = dict(part="backbone.layer1", dense_ms=4.0, sparse_ms=2.0, frac=0.6, share=0.3)
+    rest = dict(part="rest", dense_ms=0.1, sparse_ms=1.0, frac=None, share=None)
+    how = dict(config="mmdet::a/net.py", shape=[64, 128], method="blockcopy", active=0.3)
+    (tmp_path / "layers.json").write_text(json.dumps(dict(how, parts=[part, rest])))
+    (tmp_path / "a.json").write_text(json.dumps([row(0.5)]))
+    files = [str(path) for path in tmp_path.glob("*.json")]
+    assert tool.read_parts(files) == {"net, 64x128, BlockCopy 30%": [part]}
+    out = tmp_path / "layers.png"
+    tool.main([*files, "--out", str(out), "--layers"])
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(SystemExit, match="benchmark_layers"):
+        tool.main([str(tmp_path / "a.json"), "--out", str(out), "--layers"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -168,7 +170,24 @@ def semseg_output(logits: Tensor, size: tuple[int, int], valid: tuple[int, int] 
 
 def _stream_of(meta: dict, position: int, clip_id: Callable) -> tuple[Hashable, int | None]:
     if meta.get("video_id") is not None:
-        return meta["video_id"], meta.get("frame_id")
+        return _plain(meta, "video_id", Hashable), _plain(meta, "frame_id", (Integral, type(None)))
     path = meta.get("img_path")
     found = clip_id(path) if path else None
     return (found.clip, found.frame) if found else (f"stream {position}", None)
+
+
+def _plain(meta: dict, name: str, kind) -> Any:
+    """A value of the metainfo; a tensor's or an array's only number.
+
+    Raises:
+        ValueError: It is not of that kind.
+    """
+    value = meta.get(name)
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
+        value = value.item()
+    if not isinstance(value, kind):
+        wanted = "a name or a number" if name == "video_id" else "an int, counting frames"
+        raise ValueError(f"{name} in the metainfo must be {wanted}, got {value!r}")
+    return value
