@@ -75,7 +75,7 @@ def check(config: str, size: tuple[int, int], block: int) -> Row:
             return row
         for name in vars(row).keys() & vars(found).keys():
             setattr(row, name, getattr(found, name))
-        row.reason = "; ".join(found.faults)
+        row.reason = "; ".join(found.faults) or found.remark
         row.status = "failed" if found.faults else "ok" if row.sparse_mac_share >= 0.5 else "dense"
         return row
     return row
@@ -193,8 +193,7 @@ def _preamble(rows: list[Row], command: str) -> list[str]:
     counts = ", ".join(f"{sum(r.status == s for r in rows)} {s}" for s in STATUSES)
     cores = os.cpu_count()
     return [
-        "# Which stock networks run on blocks",
-        "",
+        "# Which stock networks run on blocks\n",
         "Written by the tool over one config of each family of both zoos:",
         "",
         f"    {command}",
@@ -209,18 +208,19 @@ def _preamble(rows: list[Row], command: str) -> list[str]:
         "`mode='tensor'`. What top-k, NMS and masked attention pick is not continuous: it is kept "
         "from the first frame, and RoI heads get the same proposals.",
         "",
-        "- **all**: all blocks executed against the dense network; passes up to 1e-4 in fp32.",
+        "- **all**: all blocks executed against the dense network; passes up to 1e-4 in fp32, or "
+        "twice what the stock network's outputs move by when pixels do by their last bit.",
         "- **none**: another image, all blocks copied, against the last output; passes up to 1e-6.",
         "- **some**: the same image again, a random half of the blocks executed, against the dense "
         "network; passes up to 1e-4. **replay**: so again after frames of other images there, the "
         "modules replayed where they can be.",
         "- **MACs**: share of the multiply-accumulates of convolutions and linear layers that ran "
-        "on blocks; RoI heads, whose work is per proposal and not per pixel, are left out.",
+        "on blocks; RoI heads, whose work is per proposal and not per pixel, are left out. It "
+        "depends on the size where a head resizes to a fixed grid (SOLO, SOLOv2: 40x40): blocks "
+        "that do not become whole pixels there leave the head dense.",
         "",
         *(f"- `{name}`: {text}" for name, text in STATUSES.items()),
-        "",
-        f"{len(rows)} configs: {counts}.",
-        "",
+        f"\n{len(rows)} configs: {counts}.\n",
     ]
 
 

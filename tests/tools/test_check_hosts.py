@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmdyn.conversion.hosts import parity, zoo
+from mmdyn.conversion.hosts.errors import relative_error, worst_error
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tools"))  # a process of its own imports the tool by name
@@ -68,7 +69,7 @@ def test_a_wrong_network_is_seen():
     ],
 )
 def test_relative_error(ours, error):
-    assert parity.relative_error(torch.tensor(ours), torch.tensor([1.0, 2.0])) == error
+    assert relative_error(torch.tensor(ours), torch.tensor([1.0, 2.0])) == error
 
 
 def test_a_stock_config_passes_and_is_written(tmp_path, monkeypatch, capsys):
@@ -128,6 +129,6 @@ def test_an_image_that_blocks_do_not_divide_is_refused(monkeypatch, capsys):
 def test_an_output_of_one_number_is_held_to_its_head() -> None:
     levels = [torch.tensor([[[[4.0, 1.0]]]]), torch.tensor([[[[1e-5]]]])]
     ours = [levels[0], levels[1] + 4e-6]
-    assert parity._worst(dict(head=ours), dict(head=levels))[0] == pytest.approx(1e-6, rel=0.01)
+    assert worst_error(dict(head=ours), dict(head=levels))[0] == pytest.approx(1e-6, rel=0.01)
     apart = [levels[0] + 4e-3, levels[1]]
-    assert parity._worst(dict(head=apart), dict(head=levels))[0] == pytest.approx(1e-3, rel=0.01)
+    assert worst_error(dict(head=apart), dict(head=levels))[0] == pytest.approx(1e-3, rel=0.01)
