@@ -2,13 +2,13 @@
 
 _base_ = ["./resnet32_cifar10.py"]
 model = dict(
-    type="mmdyn.DynConv", host="ImageClassifier", budget=0.7, gate="squeeze", noise_until=0.4
+    type="mmdyn.DynConv", host="ImageClassifier", budget=0.7, gate="squeeze", noise_until=0.6
 )
 load_from = "work_dirs/pretrained/resnet32_cifar10.pth"
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(
-    optimizer=dict(lr=0.003),
-    paramwise_cfg=dict(custom_keys=dict(dynconv_gate=dict(lr_mult=10.0, decay_mult=0.0))),
+    optimizer=dict(lr=0.01),
+    paramwise_cfg=dict(custom_keys=dict(dynconv_gate=dict(lr_mult=3.0, decay_mult=0.0))),
 )
 param_scheduler = dict(
     _delete_=True,

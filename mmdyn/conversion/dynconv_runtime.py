@@ -41,6 +41,8 @@ class DynConvRuntime:
         losses: Of the last call in training mode, for a loop that has no loss dict.
         masks: Of the last call by block path, with `keep_masks`.
         selection: Opens tiles in evaluation in place of the thresholds, if it is there.
+        excess: How much more tests execute than training; it aims so much lower (`DynConvHook`).
+        density: Of the last calls in training mode, averaged.
     """
 
     def __init__(self, config: DynConvConfig) -> None:
@@ -52,6 +54,7 @@ class DynConvRuntime:
         self.keep_masks = False
         self.masks: dict[str, Tensor] = {}
         self.selection = Selection(config.budget) if config.select == "topk" else None
+        self.excess, self.density = 0.0, config.budget
         self._costs: dict[str, list[Cost]] | None = None
         self._now = 0.0
         self._told = self._idle_told = False
@@ -64,6 +67,11 @@ class DynConvRuntime:
     def all_open(self) -> bool:
         """Whether the blocks run as in the stock network."""
         return self.config.budget >= 1.0
+
+    @property
+    def target(self) -> float:
+        """The density that training aims at."""
+        return min(max(self.config.budget - self.excess, self.config.budget / 2), 1.0)
 
     def reset(self, stream=None) -> None:
         """Forgets the statistics of evaluation; there is no other memory."""
@@ -79,8 +87,6 @@ class DynConvRuntime:
         """What was gated and what was not, and why."""
         assert self.report is not None
         return self.report
-
-    # Training
 
     def begin(self) -> None:
         """Starts a call in training mode."""
@@ -126,7 +132,7 @@ class DynConvRuntime:
         joined = [cost for cost in found.values() if len(cost.executed)]  # RoIs may be none
         if not joined:
             return {}
-        loss, density = sparsity_loss(joined, config.budget, self._now, config.settle, config.per)
+        loss, density = sparsity_loss(joined, self.target, self._now, config.settle, config.per)
         if self._now >= config.noise_until and torch.is_grad_enabled():
             self._follow(model, density)
         self.losses = {"loss_sparsity": config.weight * loss, "density": density}
@@ -152,11 +158,10 @@ class DynConvRuntime:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(mean)
             mean /= torch.distributed.get_world_size()
-        step = _FOLLOW * (mean - self.config.budget) / self.config.budget
+        self.density += _FOLLOW * (float(mean) - self.density)
+        step = _FOLLOW * (mean - self.target) / self.target
         for gate in gates_of(model):
             gate.threshold += step
-
-    # Evaluation
 
     def count(self, path: str, wanted: Tensor, gate: float, total: float, dense: bool) -> None:
         """Adds a block's call in evaluation to the statistics."""
@@ -196,11 +201,10 @@ class DynConvRuntime:
             return
         lines = []
         for state in states_of(model):
-            if not state.choice.break_even:
+            choice = state.choice
+            if not choice.break_even:
                 return
-            even, ms = (
-                list(d.values())[-1] for d in (state.choice.break_even, state.choice.dense_ms)
-            )
+            even, ms = (list(d.values())[-1] for d in (choice.break_even, choice.dense_ms))
             lines.append(
                 f"  {state.path}: sparse below {min(even, 1.0):.0%} open, dense {ms:.2f} ms"
             )

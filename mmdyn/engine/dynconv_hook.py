@@ -16,6 +16,7 @@ from mmdyn.conversion.gated import GATE
 from mmdyn.engine.calibration_images import TrainingImages
 from mmdyn.registry import HOOKS
 
+_LOOKS = 10  # at what a test would execute, while thresholds settle
 _NEAR = 0.01  # of the whole arithmetic: executed shares this near the budget meet it
 
 
@@ -73,6 +74,34 @@ class DynConvHook(Hook):
             for gate, own in zip(gates_of(_model(runner)), self._own):
                 gate.threshold.copy_(own)
             self._own = None
+        runtime = runtime_of(_model(runner))
+        settling = int(runner.max_iters * (1.0 - runtime.config.noise_until))
+        since = runner.iter - (runner.max_iters - settling)
+        looks = since > 0 and since % max(settling // _LOOKS, 1) == 0
+        measures = self.batches and self.source == "train" and runtime.selection is None
+        if looks and measures and not runtime.all_open:
+            self._aim(runner, runtime)
+
+    def _aim(self, runner: Runner, runtime: DynConvRuntime) -> None:
+        """Measures what a test would execute with the thresholds that training has.
+
+        Images of a test have no padding and no paint, and execute more. Calibration would close
+        what the network was trained to compute; so training aims lower.
+        """
+        model = _model(runner)
+        training = model.training
+        runtime.constants.forget()  # folded weights of the look before
+        runtime.reset()
+        model.eval()
+        try:
+            for x in self._inputs(runner, model, None):
+                model.extract_feat(x)
+        finally:
+            model.train(training)
+        share = torch.tensor(runtime.stats["executed_share"], dtype=torch.float64)
+        all_reduce(share, "mean")
+        runtime.reset()
+        runtime.excess = float(share) - runtime.density
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._own = self._found = None

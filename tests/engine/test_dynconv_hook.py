@@ -159,3 +159,11 @@ def test_a_test_pipeline_that_fails_leaves_the_training_one(tmp_path, caplog):
     images = TrainingImages(runner)
     assert images.training and "as training shows them" in caplog.text
     assert len(list(images.batches(1))) == 1
+
+
+def test_training_aims_at_what_a_test_executes(tmp_path):
+    settings = {"model.noise_until": 0.2, "train_cfg.max_iters": 30}
+    runner, _ = trained(tmp_path, 0, **settings)
+    runtime = runtime_of(runner.model)
+    assert runtime.excess != 0.0 and runtime.target == pytest.approx(0.5 - runtime.excess)
+    assert runner.model.training
