@@ -11,7 +11,7 @@ from mmdyn.conversion.hosts import host_for
 from mmdyn.conversion.replay import install
 from mmdyn.conversion.runtime import BlockCopyRuntime
 from mmdyn.conversion.tracking import attach
-from mmdyn.policies import Policy, build_policy
+from mmdyn.policies import build_policy
 
 
 class BlockCopyMixin(DynamicMixin):
@@ -46,7 +46,9 @@ def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
     policy = build_policy(config.policy)
     if config.learning is not None:
         policy.learning = config.learning
-    elif not isinstance(config.policy, Policy):
+    elif isinstance(config.policy, str) or (
+        isinstance(config.policy, dict) and "learning" not in config.policy
+    ):
         policy.learning = True
     runtime = BlockCopyRuntime(config, host, policy, type(model).__name__)
     make_dynamic(model, BlockCopyMixin, runtime)

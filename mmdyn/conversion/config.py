@@ -81,7 +81,8 @@ class BlockCopyConfig(_BlocksConfig):
         policy: Name in the registry POLICIES ('reinforce', 'frame_difference', 'random', 'all',
             'none', 'oracle'), or a dict with ``type`` and arguments.
         learning: The policy learns while it runs; False for deterministic evaluation. None: it
-            learns, but a policy that is given as an object keeps its mode.
+            learns, but a policy that is given as an object, or a dict with ``learning``, keeps its
+            mode.
         half_budget: Share of the blocks executed at half resolution in each frame after the first,
             beside those of `budget`, the next best by score; the others are copied.
         max_age: Frames after which a copied block is executed again.

@@ -198,6 +198,8 @@ def test_a_frozen_policy_stays_frozen_unless_told(learning, wanted):
     policy.learning = False
     net = converted(policy=policy, learning=learning)
     assert runtime_of(net).policy.learning is wanted
+    spelled = dict(type="reinforce", learning=False)
+    assert runtime_of(converted(policy=spelled, learning=learning)).policy.learning is wanted
     assert runtime_of(converted(policy="reinforce", learning=learning)).policy.learning is (
         learning is not False
     )
