@@ -54,7 +54,8 @@ class DynConvRuntime:
         self.keep_masks = False
         self.masks: dict[str, Tensor] = {}
         self.selection = Selection(config.budget) if config.select == "topk" else None
-        self.excess, self.density = 0.0, config.budget
+        self.excess = 0.0
+        self.density: float | Tensor = config.budget
         self._costs: dict[str, list[Cost]] | None = None
         self._now = 0.0
         self._told = self._idle_told = False
@@ -158,7 +159,7 @@ class DynConvRuntime:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(mean)
             mean /= torch.distributed.get_world_size()
-        self.density += _FOLLOW * (float(mean) - self.density)
+        self.density = self.density + _FOLLOW * (mean - self.density)  # no wait for the device
         step = _FOLLOW * (mean - self.target) / self.target
         for gate in gates_of(model):
             gate.threshold += step

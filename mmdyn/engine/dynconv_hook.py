@@ -101,7 +101,7 @@ class DynConvHook(Hook):
         share = torch.tensor(runtime.stats["executed_share"], dtype=torch.float64)
         all_reduce(share, "mean")
         runtime.reset()
-        runtime.excess = float(share) - runtime.density
+        runtime.excess = float(share) - float(runtime.density)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._own = self._found = None
