@@ -208,8 +208,8 @@ def _preamble(rows: list[Row], command: str) -> list[str]:
         "`mode='tensor'`. What top-k, NMS and masked attention pick is not continuous: it is kept "
         "from the first frame, and RoI heads get the same proposals.",
         "",
-        "- **all**: all blocks executed against the dense network; passes up to 1e-4 in fp32. Where "
-        "a row fails, it says what the stock network makes of a last bit of its pixels.",
+        "- **all**: all blocks executed against the dense network; passes up to 1e-4 in fp32. "
+        "Where a row fails, it says what the stock network makes of a last bit of its pixels.",
         "- **none**: another image, all blocks copied, against the last output; passes up to 1e-6.",
         "- **some**: the same image again, a random half of the blocks executed, against the dense "
         "network; passes up to 1e-4. **replay**: so again after frames of other images there, the "
