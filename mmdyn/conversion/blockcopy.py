@@ -53,5 +53,6 @@ def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
     runtime = BlockCopyRuntime(config, host, policy, type(model).__name__)
     make_dynamic(model, BlockCopyMixin, runtime)
     attach(model, runtime.tracker)
+    host.copy_outputs(model)
     if config.replay:
         install(model, runtime.tracker)

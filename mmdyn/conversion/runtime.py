@@ -249,6 +249,8 @@ class BlockCopyRuntime:
                 outputs = self.host.finish(call, forward(*args, **kwargs), size)
         finally:
             self.tracker.frame = None
+            if memory is not None:
+                memory.end()
         return outputs, frame
 
     def _remember(self, call: Call, outputs, obs: Observation, states, levels: Tensor) -> None:

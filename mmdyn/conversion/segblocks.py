@@ -11,7 +11,7 @@ from mmdyn.conversion.convert import handles
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
 from mmdyn.conversion.hosts import host_for
 from mmdyn.conversion.segblocks_runtime import POLICY, SegBlocksRuntime
-from mmdyn.conversion.tracking import DenseMethod, attach
+from mmdyn.conversion.tracking import StandIn, attach
 from mmdyn.policies import build_resolution_policy
 
 
@@ -62,7 +62,7 @@ def join_synced_norms(model: nn.Module) -> None:
             module.__dict__["forward"] = SyncedNorm(module, "forward")
 
 
-class SyncedNorm(DenseMethod):
+class SyncedNorm(StandIn):
     """Stands in for the forward of a ``SyncBatchNorm``: joint statistics over all processes."""
 
     def __call__(self, x):

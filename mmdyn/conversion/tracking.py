@@ -97,15 +97,23 @@ class DenseBoundary:
         return _densified(type(module).__name__, args, kwargs)
 
 
-class DenseMethod:
-    """Stands in for a module's method that calls a compiled operator itself."""
+class StandIn:
+    """Takes the place of a module's method, until ``detach``."""
 
     def __init__(self, module: nn.Module, name: str) -> None:
         self.module, self.name = module, name
 
+    def stock(self, *args, **kwargs):
+        """The method itself."""
+        return getattr(type(self.module), self.name)(self.module, *args, **kwargs)
+
+
+class DenseMethod(StandIn):
+    """Stands in for a module's method that calls a compiled operator itself."""
+
     def __call__(self, *args, **kwargs):
         args, kwargs = _densified(self.name, args, kwargs)
-        return getattr(type(self.module), self.name)(self.module, *args, **kwargs)
+        return self.stock(*args, **kwargs)
 
 
 def _densified(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -166,7 +174,7 @@ def runs_compiled(module: nn.Module) -> bool:
 def detach(model: nn.Module) -> None:
     """Removes them, also from a copied or unpickled model."""
     for module in model.modules():
-        for name in [k for k, v in module.__dict__.items() if isinstance(v, DenseMethod)]:
+        for name in [k for k, v in module.__dict__.items() if isinstance(v, StandIn)]:
             del module.__dict__[name]
         for hooks, flags in (
             (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),

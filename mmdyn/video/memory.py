@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmdyn.blocks.frame import StaleMemoryError
 from mmdyn.blocks.grid import BlockGrid, Level
-from mmdyn.video.motion import Motion
+from mmdyn.video.motion import Motion, Paths
 
 
 @dataclass
@@ -32,6 +32,7 @@ class FeatureMemory:
         self._entries: dict[str, _Entry] = {}
         self._clock: dict[int, int] = {}
         self._motion: dict[int, Motion] = {}
+        self._paths: dict[tuple, Paths] = {}  # by slot and size of the map
 
     def __deepcopy__(self, memo) -> FeatureMemory:
         return FeatureMemory()
@@ -51,9 +52,15 @@ class FeatureMemory:
             grid: The frame's decision.
             motion: By slot; the copied cells of dense composites move along.
         """
+        self.end()
         self._motion = motion or {}
         for slot in grid.slots:
             self._clock[slot] = self._clock.get(slot, 0) + 1
+
+    def end(self) -> None:
+        """Ends a frame: its motion is not needed any more."""
+        self._motion = {}
+        self._paths = {}
 
     def forget(self, slot: int) -> None:
         """Makes a slot's memory unusable until all its cells have run again."""
@@ -99,11 +106,14 @@ class FeatureMemory:
         return entry.data
 
     def _move(self, entry: _Entry, grid: BlockGrid) -> None:
-        if not self._motion or not entry.data.is_floating_point():
-            return
+        size = (entry.data.shape[2], entry.data.shape[3])
         for i, slot in enumerate(grid.slots):
-            if slot in self._motion and not grid.complete[i]:
-                self._motion[slot].move(entry.data[slot], grid.levels[i] == Level.COPIED)
+            if slot not in self._motion or grid.complete[i]:
+                continue
+            if (slot, size) not in self._paths:
+                cells = grid.levels[i] == Level.COPIED
+                self._paths[slot, size] = self._motion[slot].paths(size, cells)
+            self._paths[slot, size].move(entry.data[slot])
 
     def peek(self, key: str) -> Tensor | None:
         """See ``mmdyn.blocks.frame.Memory``."""

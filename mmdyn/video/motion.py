@@ -8,7 +8,9 @@ nothing.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -21,7 +23,7 @@ _SMALLEST = 32  # pixels of a side below which none is looked for
 _SPREAD = 40.0  # grey levels of a standard deviation
 _MARGIN = 0.25  # grey levels by which motion must explain the picture better
 _SHARE = 0.1  # of what is unexplained without it that motion must explain
-_WINDOW = 9  # pixels over which that is averaged
+_WINDOW = (9, 9)  # pixels over which that is averaged
 
 
 @dataclass
@@ -56,27 +58,64 @@ class Motion:
             return values
         return _warp(values.float(), self.at((values.shape[1], values.shape[2]))).to(values.dtype)
 
-    def move(self, values: Tensor, cells: Tensor) -> None:
-        """Moves the copied cells of a remembered map along, in place.
+    def paths(self, size: tuple[int, int], cells: Tensor) -> Paths:
+        """Where what moves in a map of this size comes from.
 
         Args:
-            values: (C, h, w), channels-last.
-            cells: (GH, GW) bool, the copied ones.
+            size: (h, w) of the map.
+            cells: (GH, GW) bool, those that are copied.
         """
-        channels, height, width = values.shape
-        flow = self.at((height, width))
-        copied = F.interpolate(cells[None, None].float(), (height, width), mode="nearest")[0, 0]
+        height, width = size
+        flow = self.at(size)
+        copied = F.interpolate(cells[None, None].float(), size, mode="nearest")[0, 0]
         places = (copied * flow.abs().amax(0)).flatten().nonzero().flatten()
-        if not places.numel():
-            return
-        rows = values.permute(1, 2, 0).view(height * width, channels)
         dx, dy = flow.flatten(1).index_select(1, places)
         x = (places.remainder(width) + dx).clamp_(0, width - 1)
         y = (places.div(width, rounding_mode="floor") + dy).clamp_(0, height - 1)
-        if (height, width) == self.size:
-            rows.index_copy_(0, places, rows.index_select(0, (y * width + x).long()))
+        return Paths(places, x, y, size, whole=size == self.size)
+
+    def move(self, values: Tensor, cells: Tensor) -> None:
+        """Moves the copied cells of a remembered map along, in place; see ``paths``."""
+        self.paths((values.shape[1], values.shape[2]), cells).move(values)
+
+
+@dataclass
+class Paths:
+    """Pixels of a map that move.
+
+    Attributes:
+        places: (n,) int64, their indices in the map.
+        x, y: (n,) float32, where in the map each comes from.
+        size: (h, w) of the map.
+        whole: Whether x and y are whole numbers.
+    """
+
+    places: Tensor
+    x: Tensor
+    y: Tensor
+    size: tuple[int, int]
+    whole: bool
+
+    @cached_property
+    def nearest(self) -> Tensor:
+        """(n,) int64, the pixel that each comes from, or is nearest to it."""
+        return (self.y.round() * self.size[1] + self.x.round()).long()
+
+    def move(self, values: Tensor) -> None:
+        """Moves a remembered map along, in place.
+
+        Args:
+            values: (C, h, w), channels-last; whole numbers are labels and take the nearest.
+        """
+        if not self.places.numel():
+            return
+        channels, height, width = values.shape
+        rows = values.permute(1, 2, 0).view(height * width, channels)
+        if self.whole or not values.is_floating_point():
+            moved = rows.index_select(0, self.nearest)
         else:
-            rows.index_copy_(0, places, _sampled(rows, x, y, (height, width)))
+            moved = _sampled(rows, self.x, self.y, self.size)
+        rows.index_copy_(0, self.places, moved)
 
 
 def grey_picture(image: Tensor) -> Tensor:
@@ -122,17 +161,26 @@ def estimate_motion(
 
 def _explains(now: Tensor, before: Tensor, flow: Tensor) -> Tensor:
     """(h, w) bool: where moving the picture before explains this one better than leaving it."""
-    left = torch.stack([(now - before).abs(), (now - _warp(before[None], flow)[0]).abs()])
-    still, moved = F.avg_pool2d(left, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
-    return still - moved > torch.clamp(_SHARE * still, min=_MARGIN)
+    left = [now - before, now - _warp(before[None], flow)[0]]
+    still, moved, pixels = (
+        cv2.boxFilter(x.abs().cpu().numpy(), -1, _WINDOW, None, None, False, cv2.BORDER_CONSTANT)
+        for x in (*left, torch.ones_like(now))
+    )
+    explains = still - moved > np.maximum(_SHARE * still, _MARGIN * pixels)
+    return torch.from_numpy(explains).to(now.device)
+
+
+_searches = threading.local()  # making one takes longer than using it, and none serves two threads
 
 
 def _search() -> cv2.DISOpticalFlow:
     """Finer than the 'fast' preset and with fewer refinements, which cost more than they find."""
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    search.setFinestScale(1)
-    search.setGradientDescentIterations(12)
-    search.setVariationalRefinementIterations(2)
+    search = getattr(_searches, "dis", None)
+    if search is None:
+        search = _searches.dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        search.setFinestScale(1)
+        search.setGradientDescentIterations(12)
+        search.setVariationalRefinementIterations(2)
     return search
 
 

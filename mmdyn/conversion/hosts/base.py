@@ -74,6 +74,9 @@ class Host:
                     "blocks for that; set with_cp=False"
                 )
 
+    def copy_outputs(self, model) -> None:
+        """Where outputs are made of logits, those of copied blocks are copied as well."""
+
     def smooth_outputs(self, model) -> None:
         """Where the network's outputs are enlarged, half-resolution blocks are, without seams."""
 

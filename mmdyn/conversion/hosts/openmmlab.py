@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from mmdyn.blocks import BlockTensor, smooth
 from mmdyn.conversion.hosts.base import Call, Host, noise_for, semseg_output
 from mmdyn.conversion.hosts.pixel_loss import padded_labels, watch_losses
-from mmdyn.conversion.tracking import DenseMethod
+from mmdyn.conversion.hosts.segmentation import BlockLabels, SmoothMethod
 from mmdyn.policies.observation import TaskOutput
 
 
@@ -171,14 +169,6 @@ def _mask_boxes(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return boxes * masks.flatten(1).any(1)[:, None]
 
 
-class SmoothMethod(DenseMethod):
-    """Stands in for a head's method that takes logits: it gets them dense, without seams."""
-
-    def __call__(self, logits, *args, **kwargs):
-        logits = tree_map(lambda v: smooth(v) if isinstance(v, BlockTensor) else v, logits)
-        return getattr(type(self.module), self.name)(self.module, logits, *args, **kwargs)
-
-
 class SegmentorHost(_OpenMMLabHost):
     """mmseg: logits in the data samples; metainfo ``pad_shape`` and ``padding_size``."""
 
@@ -199,6 +189,10 @@ class SegmentorHost(_OpenMMLabHost):
                 f"test_cfg.mode='{mode}' runs crops of a frame one after the other, and blocks are "
                 "of whole frames; set model.test_cfg.mode='whole'"
             )
+
+    def copy_outputs(self, model) -> None:
+        if BlockLabels.serves(model):
+            model.__dict__["postprocess_result"] = BlockLabels(model, "postprocess_result")
 
     def smooth_outputs(self, model) -> None:
         for module in model.modules():

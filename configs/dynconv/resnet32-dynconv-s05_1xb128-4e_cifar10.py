@@ -1,5 +1,0 @@
-"""ResNet-32 with gates at half of the arithmetic, fine-tuned on from 0.7."""
-
-_base_ = ["./resnet32-dynconv-s07_1xb128-4e_cifar10.py"]
-model = dict(budget=0.5)
-load_from = "work_dirs/resnet32-dynconv-s07_1xb128-4e_cifar10/epoch_4.pth"
