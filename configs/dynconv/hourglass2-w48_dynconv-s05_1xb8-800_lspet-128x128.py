@@ -1,11 +1,11 @@
-"""Gates in the trained hourglass2-w48_1xb8-2000_lspet-128x128.py, tuned 800 iterations more.
+"""Gates in the trained hourglass2-w48_1xb8-3000_lspet-128x128.py, tuned 800 iterations more.
 
 Tiles of 4 pixels: the finest map is 32x32.
 """
 
-_base_ = ["./hourglass2-w48_1xb8-2000_lspet-128x128.py"]
+_base_ = ["./hourglass2-w48_1xb8-3000_lspet-128x128.py"]
 model = dict(type="mmdyn.DynConv", host="TopdownPoseEstimator", budget=0.5, tile=4, weight=0.01)
-load_from = "work_dirs/hourglass2-w48_1xb8-2000_lspet-128x128/iter_2000.pth"
+load_from = "work_dirs/hourglass2-w48_1xb8-3000_lspet-128x128/iter_3000.pth"
 iters = 800
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4),

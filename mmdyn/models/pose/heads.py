@@ -1,6 +1,8 @@
-"""Losses and joints of a network whose backbone gives heatmaps."""
+"""Heatmaps of the joints: losses, and the joints they stand for."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -9,6 +11,11 @@ from torch import nn
 
 from mmdyn.models.pose.codec import MSRAHeatmap
 from mmdyn.registry import KEYPOINT_CODECS, MODELS
+
+_NORMAL = [
+    dict(type="Normal", layer=["Conv2d", "ConvTranspose2d"], std=0.001),
+    dict(type="Constant", layer="BatchNorm2d", val=1),
+]
 
 
 @MODELS.register_module()
@@ -36,53 +43,20 @@ class KeypointMSELoss(nn.Module):
         return self.loss_weight * error.mean()
 
 
-@MODELS.register_module()
-class CPMHead(BaseModule):
-    """Losses after every stage and the joints of the last; mmpose's head without layers.
+class _JointsHead(BaseModule):
+    """What heads share whose ``forward`` gives one map (N, K, h, w) a stage.
 
     Args:
-        in_channels (int): Heatmaps of a stage.
-        out_channels (int): The same number.
-        num_stages (int): Stages.
-        deconv_out_channels (None): Must be None: the backbone gives the heatmaps.
-        final_layer (None): Must be None, for the same reason.
-        loss (dict | None): Default ``dict(type='mmdyn.KeypointMSELoss', use_target_weight=True)``.
-        decoder (dict | None): The codec; needed for predictions. Default None.
-        init_cfg (dict | None): Default None.
+        loss: Config of the loss, or None.
+        decoder: Config of the codec, or None.
+        init_cfg: Of the weights.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        num_stages: int,
-        deconv_out_channels: None = None,
-        final_layer: None = None,
-        loss: dict | None = None,
-        decoder: dict | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
+    def __init__(self, loss: dict | None, decoder: dict | None, init_cfg: dict | None) -> None:
         super().__init__(init_cfg)
-        if deconv_out_channels or final_layer or in_channels != out_channels:
-            raise ValueError(
-                "expected a backbone that gives heatmaps (deconv_out_channels and final_layer None,"
-                f" in_channels = out_channels), got {deconv_out_channels}, {final_layer}, "
-                f"{in_channels}, {out_channels}; mmpose's CPMHead has such layers."
-            )
-        self.out_channels, self.num_stages = out_channels, num_stages
         default = dict(type="mmdyn.KeypointMSELoss", use_target_weight=True)
         self.loss_module = MODELS.build(loss or default)
         self.decoder: MSRAHeatmap | None = decoder and KEYPOINT_CODECS.build(decoder)
-
-    def forward(self, features: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-        """The stages' heatmaps, checked."""
-        shapes = [tuple(x.shape[1:2]) for x in features]
-        if shapes != [(self.out_channels,)] * self.num_stages:
-            raise ValueError(
-                f"expected {self.num_stages} maps of {self.out_channels} joints from the backbone, "
-                f"got {len(features)} of {[s[0] for s in shapes]}; align the head's config with it."
-            )
-        return list(features)
 
     def loss(self, features: tuple[torch.Tensor, ...], samples: list[BaseDataElement]) -> dict:
         """``loss_kpt``, the sum over the stages, and ``acc_pose`` of the last."""
@@ -129,6 +103,105 @@ class CPMHead(BaseModule):
                 keypoint_scores=score[None],
             )
         return samples
+
+
+@MODELS.register_module()
+class CPMHead(_JointsHead):
+    """Losses after every stage and the joints of the last; mmpose's head without layers.
+
+    Args:
+        in_channels (int): Heatmaps of a stage.
+        out_channels (int): The same number.
+        num_stages (int): Stages.
+        deconv_out_channels (None): Must be None: the backbone gives the heatmaps.
+        final_layer (None): Must be None, for the same reason.
+        loss (dict | None): Default ``dict(type='mmdyn.KeypointMSELoss', use_target_weight=True)``.
+        decoder (dict | None): The codec; needed for predictions. Default None.
+        init_cfg (dict | None): Default None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_stages: int,
+        deconv_out_channels: None = None,
+        final_layer: None = None,
+        loss: dict | None = None,
+        decoder: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(loss, decoder, init_cfg)
+        if deconv_out_channels or final_layer or in_channels != out_channels:
+            raise ValueError(
+                "expected a backbone that gives heatmaps (deconv_out_channels and final_layer None,"
+                f" in_channels = out_channels), got {deconv_out_channels}, {final_layer}, "
+                f"{in_channels}, {out_channels}; mmpose's CPMHead has such layers."
+            )
+        self.out_channels, self.num_stages = out_channels, num_stages
+
+    def forward(self, features: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        """The stages' heatmaps, checked."""
+        shapes = [tuple(x.shape[1:2]) for x in features]
+        if shapes != [(self.out_channels,)] * self.num_stages:
+            raise ValueError(
+                f"expected {self.num_stages} maps of {self.out_channels} joints from the backbone, "
+                f"got {len(features)} of {[s[0] for s in shapes]}; align the head's config with it."
+            )
+        return list(features)
+
+
+@MODELS.register_module()
+class HeatmapHead(_JointsHead):
+    """Deconvolutions, each twice as fine, and a convolution: mmpose's head for plain backbones.
+
+    `Simple Baselines for Human Pose Estimation and Tracking
+    <https://arxiv.org/abs/1804.06208>`_, ECCV 2018. State dict keys are mmpose's.
+
+    Args:
+        in_channels (int): Of the backbone's last map.
+        out_channels (int): Joints.
+        deconv_out_channels (Sequence[int]): Channels of each. Default (256, 256, 256).
+        deconv_kernel_sizes (Sequence[int]): 2 or 4, of each. Default (4, 4, 4).
+        final_layer (dict): Only ``kernel_size``, odd. Default ``dict(kernel_size=1)``.
+        loss (dict | None): Default ``dict(type='mmdyn.KeypointMSELoss', use_target_weight=True)``.
+        decoder (dict | None): The codec; needed for predictions. Default None.
+        init_cfg (dict | list | None): Default: normal weights of 0.001, batch norms at 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        deconv_out_channels: Sequence[int] = (256, 256, 256),
+        deconv_kernel_sizes: Sequence[int] = (4, 4, 4),
+        final_layer: dict | None = None,
+        loss: dict | None = None,
+        decoder: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(loss, decoder, init_cfg or _NORMAL)
+        final = final_layer or dict(kernel_size=1)
+        kernel = final.get("kernel_size", 1)
+        fits = len(deconv_out_channels) == len(deconv_kernel_sizes)
+        if not fits or not set(deconv_kernel_sizes) <= {2, 4} or set(final) - {"kernel_size"}:
+            raise ValueError(
+                "expected as many deconv_kernel_sizes (2 or 4) as deconv_out_channels and a "
+                f"final_layer with kernel_size only, got {tuple(deconv_kernel_sizes)}, "
+                f"{tuple(deconv_out_channels)} and {final}; mmpose's HeatmapHead takes more."
+            )
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for width, side in zip(deconv_out_channels, deconv_kernel_sizes):
+            deconv = nn.ConvTranspose2d(channels, width, side, 2, (side - 2) // 2, bias=False)
+            layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            channels = width
+        self.deconv_layers = nn.Sequential(*layers)
+        self.final_layer = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2)
+
+    def forward(self, features: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        """The heatmaps of the backbone's last map."""
+        return [self.final_layer(self.deconv_layers(features[-1]))]
 
 
 def close_peaks(

@@ -1,9 +1,9 @@
-"""What half an hour of a shared CPU can train: 2 stacks of width 48 at 128x128, 2000 iterations."""
+"""What half an hour of a shared CPU can train: 2 stacks of width 48 at 128x128, 3000 iterations."""
 
 _base_ = ["./hourglass4-w48_1xb6-100e_lspet-256x256.py"]
 
 codec = dict(
-    type="mmdyn.MSRAHeatmap", input_size=(128, 128), heatmap_size=(32, 32), sigma=1.5, unbiased=True
+    type="mmdyn.MSRAHeatmap", input_size=(128, 128), heatmap_size=(32, 32), sigma=2, unbiased=True
 )
 model = dict(
     backbone=dict(num_stacks=2),
@@ -32,15 +32,16 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-iters = 2000
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+iters = 3000
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=50, by_epoch=False),
     dict(type="CosineAnnealingLR", eta_min=1e-5, begin=50, end=iters, by_epoch=False),
 ]
-train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=iters, val_interval=1000)
+train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=iters, val_interval=1500)
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=20, log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=50, max_keep_ckpts=2),
+    channels_last=dict(type="mmdyn.ChannelsLastHook"),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=2),
 )
 log_processor = dict(by_epoch=False)
