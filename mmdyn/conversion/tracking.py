@@ -40,20 +40,36 @@ class Enter:
 
 
 class Leave:
-    """Forward hook: pops the path; counts what a convolution or linear layer multiplied."""
+    """Forward hook: pops the path; counts what a convolution or linear layer multiplied.
+
+    A map of one pixel leaves the module with the strides of channels-last: enlarged with others,
+    PyTorch makes a channels-first map of it, which takes forty times as long.
+    """
 
     def __init__(self, tracker: Tracker, path: str, counted: bool) -> None:
         self.tracker, self.path, self.counted = tracker, path, counted
 
-    def __call__(self, module: nn.Module, args: tuple, output) -> None:
+    def __call__(self, module: nn.Module, args: tuple, output):
         frame = self.tracker.frame
         if frame is None:
-            return
+            return None
         if self.tracker.stack:
             self.tracker.stack.pop()
         if self.counted and isinstance(output, torch.Tensor):
             sparse = isinstance(output, (BlockTensor, LaidOutBlocks))
             frame.count(self.path, dense_macs(module, args, output), sparse)
+        return _restrided(output) if _is_pixel(output) else None
+
+
+def _is_pixel(x) -> bool:
+    """Whether it is a dense map of one pixel whose strides are not those of channels-last."""
+    plain = type(x) is torch.Tensor and x.dim() == 4 and x.shape[2:] == (1, 1)
+    return plain and x.is_contiguous() and x.stride(3) != x.shape[1]
+
+
+def _restrided(pixel: torch.Tensor) -> torch.Tensor:
+    channels = pixel.shape[1]
+    return pixel.as_strided(pixel.shape, (channels, 1, channels, channels))
 
 
 def dense_macs(module: nn.Module, args: tuple, output: torch.Tensor) -> float:

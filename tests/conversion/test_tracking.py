@@ -96,3 +96,35 @@ def test_padding_modes_of_convolutions(mode):
     with torch.no_grad():
         assert_close(net(image), stock(image))
     assert not runtime_of(net).last_frame.dense_sites
+
+
+class ImagePool(nn.Module):
+    """DeepLab's branch of the whole image: its mean, a convolution, enlarged to the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
+        self.enlarged: list[torch.Tensor] = []
+
+    def forward(self, x):
+        x = self.conv(x)
+        pixel = self.pool(nn.functional.adaptive_avg_pool2d(x, 1))
+        whole = nn.functional.interpolate(pixel, x.shape[2:], mode="bilinear")
+        self.enlarged.append(whole)
+        return torch.cat([x, whole.relu_()], 1)
+
+
+def test_a_pixel_is_enlarged_channels_last_and_right():
+    frames = clip(3)
+    frames = [torch.cat([f, f.flip(3)]) for f in frames]
+    net = ImagePool().eval()
+    with torch.no_grad():
+        wanted = [net(image) for image in frames]
+        net.enlarged.clear()
+        net = converted(net, policy="all")
+        for image, dense in zip(frames, wanted):
+            assert_close(net(image), dense)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in net.enlarged)
+    restore_model(net)
+    pixel = net.pool(torch.randn(1, 6, 1, 1))
+    assert pixel.stride() == (4, 1, 1, 1)
