@@ -63,7 +63,7 @@ def calls_of(channels: int, side: int) -> dict[str, Callable]:
         whole = torch.randn(1 + 128 * 64, channels)
         taps = grid.taps(block, block, (3, 3), (1, 1), (12, 12), (12, 12))
         kernel, bias = torch.randn(9, channels), torch.randn(channels)
-        found["depthwise_taps"] = lambda: linear.depthwise_taps(whole, taps, kernel, bias)
+        found["depthwise_taps"] = lambda: linear.depthwise_taps(whole, taps, kernel, bias, True)
     return found
 
 

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
+#include <vector>
 
 namespace {
 
@@ -158,33 +160,62 @@ void add_products(float* __restrict__ acc, const float* __restrict__ s,
   for (int64_t i = 0; i < n; ++i) acc[i] += s[i] * w[i];
 }
 
-// A depthwise convolution as a sum over taps: row index(m, t) of the store times weight(t).
-Tensor depthwise_taps(const Tensor& store, const Tensor& index, const Tensor& weight,
-                      const std::optional<Tensor>& bias) {
-  if (store.scalar_type() != at::kFloat || weight.scalar_type() != at::kFloat) {
-    const Tensor b = bias ? bias->to(at::kFloat) : Tensor();
-    return depthwise_taps(store.to(at::kFloat), index, weight.to(at::kFloat),
-                          bias ? std::optional<Tensor>(b) : std::nullopt)
-        .to(store.scalar_type());
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#endif
+void add_products(float* __restrict__ acc, const c10::BFloat16* s, const float* w, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(s[i].x) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    acc[i] += value * w[i];
   }
-  const Tensor source = store.contiguous(), at = index.contiguous(), kernel = weight.contiguous();
-  const Tensor start = bias ? bias->contiguous() : Tensor();
-  const int64_t count = index.size(0), taps = index.size(1), c = store.size(1);
-  Tensor out = at::empty({count, c}, store.options());
-  const float *from = source.const_data_ptr<float>(), *w = kernel.const_data_ptr<float>();
-  const float* first = bias ? start.const_data_ptr<float>() : nullptr;
-  const int64_t* picked = at.const_data_ptr<int64_t>();
-  float* to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, count, grain(taps * c * 4), [&](int64_t begin, int64_t end) {
+}
+
+// Sums over taps in float32; T is the type of the store and the result.
+template <typename T>
+void sum_taps(T* to, const T* from, const int64_t* picked, const float* w, const float* first,
+              bool relu, int64_t count, int64_t taps, int64_t c) {
+  at::parallel_for(0, count, grain(taps * c * sizeof(T)), [&](int64_t begin, int64_t end) {
+    std::vector<float> scratch(std::is_same_v<T, float> ? 0 : c);
     for (int64_t m = begin; m < end; ++m) {
-      float* acc = to + m * c;
+      float* acc;
+      if constexpr (std::is_same_v<T, float>) acc = to + m * c;
+      else acc = scratch.data();
       if (first) std::memcpy(acc, first, c * sizeof(float));
       else std::memset(acc, 0, c * sizeof(float));
       for (int64_t t = 0; t < taps; ++t) {
         add_products(acc, from + picked[m * taps + t] * c, w + t * c, c);
       }
+      // NaN stays NaN, as in torch.
+      if (relu) std::transform(acc, acc + c, acc, [](float v) { return v < 0.0f ? 0.0f : v; });
+      if constexpr (!std::is_same_v<T, float>) std::copy(acc, acc + c, to + m * c);
     }
   });
+}
+
+// A depthwise convolution as a sum over taps: row index(m, t) of the store times weight(t).
+Tensor depthwise_taps(const Tensor& store, const Tensor& index, const Tensor& weight,
+                      const std::optional<Tensor>& bias, bool relu) {
+  const auto type = store.scalar_type();
+  if (type != at::kFloat && type != at::kBFloat16) {
+    return depthwise_taps(store.to(at::kFloat), index, weight, bias, relu).to(type);
+  }
+  const Tensor source = store.contiguous(), at = index.contiguous();
+  const Tensor kernel = weight.to(at::kFloat).contiguous();
+  const Tensor start = bias ? bias->to(at::kFloat).contiguous() : Tensor();
+  const int64_t count = index.size(0), taps = index.size(1), c = store.size(1);
+  Tensor out = at::empty({count, c}, store.options());
+  const float *w = kernel.const_data_ptr<float>(), *first = nullptr;
+  if (bias) first = start.const_data_ptr<float>();
+  const int64_t* picked = at.const_data_ptr<int64_t>();
+  if (type == at::kFloat) {
+    sum_taps(out.mutable_data_ptr<float>(), source.const_data_ptr<float>(), picked, w, first, relu,
+             count, taps, c);
+  } else {
+    sum_taps(out.mutable_data_ptr<c10::BFloat16>(), source.const_data_ptr<c10::BFloat16>(), picked,
+             w, first, relu, count, taps, c);
+  }
   return out;
 }
 

@@ -47,6 +47,21 @@ for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.bool, torch.in
             write_ring(mine, rows, x[:n], ring)
             reference.write_ring(other, rows, x[:n], ring)
             assert torch.equal(mine, other)
+from mmdyn.ops.conv import reference as conv
+from mmdyn.ops.conv.linear import depthwise_taps
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    store, weight, bias = (torch.randn(*s).to(dtype) for s in ((9, 70), (4, 70), (70,)))
+    store[3, 2] = float("nan")
+    index = torch.randint(0, 9, (6, 4))
+    for b in (bias, None):
+        for relu in (False, True):
+            mine = depthwise_taps(store, index, weight, b, relu)
+            exact = [x if x is None else x.double() for x in (store, weight, b)]
+            other = conv.depthwise_taps(exact[0], index, exact[1], exact[2], relu)
+            close = dict(rtol=2 * torch.finfo(dtype).eps, atol=1e-5, equal_nan=True)
+            assert mine.dtype == dtype and torch.allclose(mine.double(), other, **close), dtype
+            assert mine.isnan().any() and (not relu or not (mine < 0).any())
+            assert depthwise_taps(store, index[:0], weight, b, relu).shape == (0, 70)
 x, lines = torch.zeros(1, 5, 2, 3).to(memory_format=torch.channels_last), torch.tensor([[0, 1]])
 wrong = torch.ones(1, 5, 2, 3, dtype=torch.float64)
 for call in (

@@ -29,7 +29,9 @@ def examples() -> dict[str, tuple]:
         "conv_windows": (
             *windows, torch.randn(3, 3, 5, 4), torch.randn(4), [1, 1], [1, 1], 1, "relu", [], None,
         ),
-        "depthwise_taps": (store, index[:, :4].contiguous(), torch.randn(4, 5), torch.randn(5)),
+        "depthwise_taps": (
+            store, index[:, :4].contiguous(), torch.randn(4, 5), torch.randn(5), True,
+        ),
         "conv_taps": (store, index[:, :4].contiguous(), torch.randn(4, 5, 3), None, False, "relu",
                       [], None),
     }  # fmt: skip

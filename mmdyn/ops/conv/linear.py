@@ -21,7 +21,7 @@ _PLAIN = Epilogue()
 _GATHERED = 1 << 21  # numbers gathered at once: they stay in the cache until they are multiplied
 
 depthwise_taps = define(
-    "depthwise_taps(Tensor store, Tensor index, Tensor weight, Tensor? bias) -> Tensor",
+    "depthwise_taps(Tensor store, Tensor index, Tensor weight, Tensor? bias, bool relu) -> Tensor",
     reference.depthwise_taps,
 )
 
@@ -122,7 +122,9 @@ class TapConv:
                 self.depthwise, epilogue.activation or "", epilogue.scalars, residual,
             )  # fmt: skip
         if self.depthwise:
-            return epilogue(depthwise_taps(store, index, self.kernel, self.bias), residual)
+            relu = residual is None and epilogue.activation == "relu"
+            out = depthwise_taps(store, index, self.kernel, self.bias, relu)
+            return out if relu else epilogue(out, residual)
         width = self.taps * store.shape[1]
         count, step = index.shape[0], max(_GATHERED // width, 256)
         flat = index.reshape(-1)

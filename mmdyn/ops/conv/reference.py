@@ -117,7 +117,9 @@ def conv_taps(
     return Epilogue(activation or None, tuple(scalars))(out, residual)
 
 
-def depthwise_taps(store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def depthwise_taps(
+    store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, relu: bool
+) -> Tensor:
     """`conv_taps` of a depthwise convolution, one tap after the other.
 
     Args:
@@ -125,6 +127,7 @@ def depthwise_taps(store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | 
         index: (M, k) int64 rows of the store under each of the k kernel taps.
         weight: (k, C).
         bias: (C,) or None.
+        relu: Negative sums become 0.
 
     Returns:
         (M, C).
@@ -133,4 +136,4 @@ def depthwise_taps(store: Tensor, index: Tensor, weight: Tensor, bias: Tensor | 
     out = store.new_zeros(shape) if bias is None else bias.repeat(shape[0], 1)
     for tap in range(index.shape[1]):
         out.addcmul_(store.index_select(0, index[:, tap]), weight[tap])
-    return out
+    return out.relu_() if relu else out
