@@ -66,7 +66,7 @@ def place_mim(package: Path, link: bool) -> None:
 
 
 def compile_copies(folder: Path) -> None:
-    """Compiles `csrc/copies.cpp` where PyTorch and a compiler are; mmdyn works without it."""
+    """Compiles `csrc` where PyTorch and a compiler are; mmdyn works without it."""
     if os.environ.get("MMDYN_COMPILED", "1") == "0":
         return
     try:
@@ -113,7 +113,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["mmdyn", "mmdyn.*"]),
-    package_data={"mmdyn": ["py.typed", "**/*.cpp", "**/*.md"]},
+    package_data={"mmdyn": ["py.typed", "**/*.cpp", "**/*.h", "**/*.md"]},
     include_package_data=False,
     install_requires=requirements("runtime"),
     extras_require=extras,

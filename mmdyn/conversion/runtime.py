@@ -21,6 +21,7 @@ from mmdyn.conversion.replay import remove
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.tracking import detach
 from mmdyn.conversion.weight_watch import WeightWatch
+from mmdyn.ops.pictures import shrink
 from mmdyn.policies import BudgetController, Observation, Policy
 from mmdyn.video import FeatureMemory, StreamState, StreamTable
 from mmdyn.video.clip_id import build_clip_id
@@ -298,4 +299,4 @@ class BlockCopyRuntime:
 def _thumbnail(image: Tensor, block: tuple[int, int]) -> Tensor:
     """(N, C, h, w) float32: the image at 1/8, or at the finest 1/4, 1/2, 1/1 that blocks follow."""
     factor = next(f for f in (8, 4, 2, 1) if block[0] % f == 0 and block[1] % f == 0)
-    return F.avg_pool2d(image.float(), factor) if factor > 1 else image.float()
+    return shrink(image, factor)

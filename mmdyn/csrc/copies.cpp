@@ -12,6 +12,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "rows.h"
+
 namespace {
 
 using at::Tensor;
@@ -36,10 +38,7 @@ int64_t grain(int64_t bytes) {
 }
 
 // The mean of four rows of n numbers.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
-#endif
-void mean_of_four(float* __restrict__ out, const float* a, const float* b, const float* c,
+WIDEST void mean_of_four(float* __restrict__ out, const float* a, const float* b, const float* c,
                   const float* d, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = ((a[i] + b[i]) + (c[i] + d[i])) * 0.25f;
 }
@@ -152,24 +151,18 @@ void scatter_cells(Tensor& dense, const Tensor& lines, const Tensor& blocks) {
 }
 
 // acc += s * w, in the widest registers that the processor has.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
-#endif
-void add_products(float* __restrict__ acc, const float* __restrict__ s,
+WIDEST void add_products(float* __restrict__ acc, const float* __restrict__ s,
                   const float* __restrict__ w, int64_t n) {
   for (int64_t i = 0; i < n; ++i) acc[i] += s[i] * w[i];
 }
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
-#endif
-void add_products(float* __restrict__ acc, const c10::BFloat16* s, const float* w, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t bits = static_cast<uint32_t>(s[i].x) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    acc[i] += value * w[i];
-  }
+WIDEST void add_products(float* __restrict__ acc, const Half* s, const float* w, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) acc[i] += as_float(s[i]) * w[i];
+}
+
+WIDEST void round_to(Half* to, const float* from, int64_t n) {
+  uint16_t* bits = reinterpret_cast<uint16_t*>(to);
+  for (int64_t i = 0; i < n; ++i) bits[i] = rounded(from[i]);
 }
 
 // Sums over taps in float32; T is the type of the store and the result.
@@ -189,7 +182,7 @@ void sum_taps(T* to, const T* from, const int64_t* picked, const float* w, const
       }
       // NaN stays NaN, as in torch.
       if (relu) std::transform(acc, acc + c, acc, [](float v) { return v < 0.0f ? 0.0f : v; });
-      if constexpr (!std::is_same_v<T, float>) std::copy(acc, acc + c, to + m * c);
+      if constexpr (!std::is_same_v<T, float>) round_to(to + m * c, acc, c);
     }
   });
 }
@@ -213,7 +206,7 @@ Tensor depthwise_taps(const Tensor& store, const Tensor& index, const Tensor& we
     sum_taps(out.mutable_data_ptr<float>(), source.const_data_ptr<float>(), picked, w, first, relu,
              count, taps, c);
   } else {
-    sum_taps(out.mutable_data_ptr<c10::BFloat16>(), source.const_data_ptr<c10::BFloat16>(), picked,
+    sum_taps(out.mutable_data_ptr<Half>(), source.const_data_ptr<Half>(), picked,
              w, first, relu, count, taps, c);
   }
   return out;

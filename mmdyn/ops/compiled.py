@@ -1,9 +1,10 @@
-"""The copies of ``csrc/copies.cpp``: compiled when mmdyn is installed, if there is a compiler.
+"""The operators in ``csrc``: compiled when mmdyn is installed, if there is a compiler.
 
     python -m mmdyn.ops.compiled      compiles them for the installed PyTorch, in a few seconds
 
-They serve CPU tensors in the operators of ``windows`` and ``cells``. Without them, with another
-PyTorch than they were compiled for, and once the source was edited, the reference does.
+They serve CPU tensors in the operators of ``windows``, ``cells``, ``conv`` and ``pictures``.
+Without them, with another PyTorch than they were compiled for, and once a source was edited, the
+reference does.
 ``setup.py`` runs this file by itself, so it imports nothing of mmdyn.
 """
 
@@ -20,13 +21,14 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).resolve().parent.parent / "csrc" / "copies.cpp"
+FOLDER = Path(__file__).resolve().parent.parent / "csrc"
+SOURCES = (FOLDER / "copies.cpp", FOLDER / "pictures.cpp", FOLDER / "rows.h")
 _OFF = "MMDYN_COMPILED"
 
 
-def library_path(folder: Path = SOURCE.parent) -> Path:
-    """Where the library of this source, for this PyTorch and machine, is if it was compiled."""
-    made_of = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+def library_path(folder: Path = FOLDER) -> Path:
+    """Where the library of these sources, for this PyTorch and machine, is if it was compiled."""
+    made_of = hashlib.sha256(b"".join(x.read_bytes() for x in SOURCES)).hexdigest()[:12]
     return folder / f"{_platform()}-{made_of}.so"
 
 
@@ -37,7 +39,7 @@ def _platform() -> str:
     return f"copies-torch{torch.__version__}-{sys.platform}-{platform.machine()}"
 
 
-def build(folder: Path = SOURCE.parent) -> Path:
+def build(folder: Path = FOLDER) -> Path:
     """Compiles the library into a folder, in place of those of other states of the source.
 
     Raises:
@@ -52,10 +54,11 @@ def build(folder: Path = SOURCE.parent) -> Path:
     fresh = target.with_name(f"{target.name}.{os.getpid()}")
     import torch
 
+    units = [str(x) for x in SOURCES if x.suffix == ".cpp"]
     command = [
         compiler, "-O3", "-std=c++20", "-fPIC", "-shared", "-fopenmp",
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
-        *(f"-I{path}" for path in include_paths()), str(SOURCE), "-o", str(fresh),
+        *(f"-I{path}" for path in include_paths()), *units, "-o", str(fresh),
         *(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10",
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -74,7 +77,7 @@ def load(path: Path | None = None) -> bool:
     import torch
 
     if path is None:
-        if os.environ.get(_OFF, "1") == "0" or not SOURCE.exists():
+        if os.environ.get(_OFF, "1") == "0" or not all(x.exists() for x in SOURCES):
             return False
         path = library_path()
     if not path.exists():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdyn.ops.pictures import lost_detail
 from mmdyn.registry import RESOLUTION_POLICIES
 
 from .sampling import seeded_uniform
@@ -39,16 +40,6 @@ class ResolutionPolicy(nn.Module):
             gain: (N, GH, GW) loss at half resolution less loss at full, where `needs_gain`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define scores(image, size).")
-
-
-def lost_detail(image: Tensor) -> Tensor:
-    """(N, 1, H / 2, W / 2): mean distance of the four pixels from their mean, over channels."""
-    n, c, h, w = image.shape
-    upper, lower = image.float().reshape(n, c, h // 2, 2, w).unbind(3)
-    pairs = (upper + lower).view(n, c, h // 2, w // 2, 2)
-    mean = ((pairs[..., 0] + pairs[..., 1]) * 0.25).repeat_interleave(2, -1)
-    away = (upper - mean).abs_().add_((lower - mean).abs_()).view(pairs.shape)
-    return (away[..., 0] + away[..., 1]).mean(1, keepdim=True).mul_(0.25)
 
 
 @RESOLUTION_POLICIES.register_module(name="heuristic")

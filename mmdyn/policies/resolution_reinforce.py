@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdyn.ops.pictures import lost_detail, shrink
 from mmdyn.registry import RESOLUTION_POLICIES
 
 from .advantages import advantages, reinforce_loss, reward_sums
 from .policy_net import PolicyNet
-from .resolution import ResolutionPolicy, lost_detail
+from .resolution import ResolutionPolicy
 from .sampling import first_draw_entropy, free_choices
 
 _SAMPLES = 8  # a side of a cell in the picture at least, where the block has them
@@ -118,7 +119,7 @@ def _features(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Ten
     steps = [s for s in (4, 2) if all(b % s == 0 and b // s >= _SAMPLES for b in block)]
     step = steps[0] if steps else 2
     small = detail if step == 2 else F.avg_pool2d(detail, step // 2)
-    colours = ((F.avg_pool2d(image, step) - centre) / contrast).expand(-1, 3, -1, -1)
+    colours = ((shrink(image, step) - centre) / contrast).expand(-1, 3, -1, -1)
     picture = torch.cat([colours, small.sqrt()], 1)
     prior = torch.log(F.adaptive_avg_pool2d(detail, size)[:, 0] + _LEAST_DETAIL)
     y, x = (torch.linspace(-1 + 1 / c, 1 - 1 / c, c, device=image.device) for c in size)

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdyn.ops.pictures import shrink
+
 _SHORT_SIDE = 176  # pixels of the picture that motion is looked for in, at least
 _SMALLEST = 32  # pixels of a side below which none is looked for
 _SPREAD = 40.0  # grey levels of a standard deviation
@@ -120,9 +122,7 @@ class Paths:
 
 def grey_picture(image: Tensor) -> Tensor:
     """(h, w) float32: a frame (C, H, W) made small and grey, for its motion."""
-    grey = image.float().mean(0, keepdim=True)
-    factor = _factor(image.shape[1], image.shape[2])
-    return F.avg_pool2d(grey[None], factor)[0, 0] if factor > 1 else grey[0]
+    return shrink(image[None], _factor(image.shape[1], image.shape[2]))[0].mean(0)
 
 
 def _factor(height: int, width: int) -> int:

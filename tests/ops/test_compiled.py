@@ -16,7 +16,10 @@ import sys, torch
 from pathlib import Path
 from mmdyn.ops import compiled
 assert compiled.load(Path(sys.argv[1]))
-for name in ("gather_windows", "write_ring", "gather_cells", "scatter_cells", "depthwise_taps"):
+for name in (
+    "gather_windows", "write_ring", "gather_cells", "scatter_cells", "depthwise_taps", "shrink",
+    "lost_detail", "enlarge",
+):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"mmdyn::{name}", "CPU"), name
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[2:]]))
@@ -96,6 +99,7 @@ def test_the_operators_keep_their_tests(library):
         "cells/test_reference.py",
         "test_library.py",
         "conv/test_linear.py",
+        "pictures/test_reference.py",
     ]
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(library), *(f"tests/ops/{name}" for name in tests)],
@@ -141,8 +145,8 @@ def test_another_pytorch_does_not_find_it(monkeypatch):
 
 def test_an_edited_source_does_not_find_it_and_old_ones_are_removed(monkeypatch, tmp_path, library):
     source = tmp_path / "copies.cpp"
-    source.write_text(compiled.SOURCE.read_text())
-    monkeypatch.setattr(compiled, "SOURCE", source)
+    source.write_text("".join(x.read_text() for x in compiled.SOURCES))
+    monkeypatch.setattr(compiled, "SOURCES", (source,))
     here = compiled.library_path(tmp_path)
     assert here.name == library.name
     source.write_text("int of_another_state;")
@@ -158,5 +162,5 @@ def test_an_edited_source_does_not_find_it_and_old_ones_are_removed(monkeypatch,
 
 def test_without_the_source_nothing_is_loaded(monkeypatch, tmp_path):
     monkeypatch.delenv("MMDYN_COMPILED", raising=False)
-    monkeypatch.setattr(compiled, "SOURCE", tmp_path / "copies.cpp")
+    monkeypatch.setattr(compiled, "SOURCES", (tmp_path / "copies.cpp",))
     assert not compiled.load()

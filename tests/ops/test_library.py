@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from mmdyn.ops import library
+from mmdyn.ops import library, pictures
 from mmdyn.ops.cells import gather_cells, scatter_cells
 from mmdyn.ops.conv import in_place, linear
 from mmdyn.ops.windows import gather_windows, reference, write_ring
@@ -32,6 +32,9 @@ def examples() -> dict[str, tuple]:
         "depthwise_taps": (
             store, index[:, :4].contiguous(), torch.randn(4, 5), torch.randn(5), True,
         ),
+        "shrink": (torch.randn(1, 3, 9, 12), 2),
+        "lost_detail": (torch.randn(1, 3, 8, 12),),
+        "enlarge": (torch.randn(2, 5, 4, 6), 2, 3),
         "conv_taps": (store, index[:, :4].contiguous(), torch.randn(4, 5, 3), None, False, "relu",
                       [], None),
     }  # fmt: skip
@@ -45,6 +48,7 @@ def test_every_operator_is_what_its_schema_says(name):
 @pytest.mark.parametrize("name", examples())
 def test_operator_and_reference_agree(name):
     owners = dict(conv_windows=in_place, conv_taps=in_place, depthwise_taps=linear)
+    owners.update(shrink=pictures, lost_detail=pictures, enlarge=pictures)
     owner = owners.get(name)
     call = getattr(owner, name) if owner else globals()[name]
     with torch.no_grad():

@@ -13,6 +13,7 @@ from mmdyn.blocks.grid import Level
 from mmdyn.blocks.recording import fixed
 from mmdyn.blocks.rules.spatial import pair, windows_of
 from mmdyn.blocks.tensor import BlockTensor, Refusal, compose_levels
+from mmdyn.ops.pictures import enlarge
 
 
 def _target(x: BlockTensor, size, scale_factor, recompute) -> tuple | str:
@@ -83,26 +84,17 @@ def _bilinear_up(x: BlockTensor, block):
     """By whole factors: torch's own kernel on windows with one pixel more, cropped."""
     factor = (block[0] // x.block[0], block[1] // x.block[1])
     blocks, halves = windows_of(x, "interpolate", _ONE, "replicate", enlarge=_doubled_smoothly)
-    return x.like((_up(blocks, factor), None if halves is None else _up(halves, factor)), block)
+    return x.like(
+        (enlarge(blocks, *factor), None if halves is None else enlarge(halves, *factor)), block
+    )
 
 
 _ONE = (1, 1, 1, 1)
 
 
-def _up(windows: Tensor, factor) -> Tensor:
-    """Windows with one pixel more on all sides, bilinearly by whole factors, without that pixel."""
-    n, c, height, width = windows.shape[0], windows.shape[1], *(v - 2 for v in windows.shape[2:])
-    if n == 0:
-        return windows.new_empty((0, c, height * factor[0], width * factor[1]))
-    size = (windows.shape[2] * factor[0], windows.shape[3] * factor[1])
-    up = F.interpolate(windows, size, mode="bilinear", align_corners=False)
-    up = up[:, :, factor[0] : -factor[0], factor[1] : -factor[1]]
-    return up.contiguous(memory_format=torch.channels_last)
-
-
 def _doubled_smoothly(windows: Tensor) -> Tensor:
     """Half-resolution blocks at full resolution, from their windows with a halo of one pixel."""
-    return _up(windows, (2, 2))
+    return enlarge(windows, 2, 2)
 
 
 def smooth(x: BlockTensor) -> Tensor:

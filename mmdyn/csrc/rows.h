@@ -1,0 +1,35 @@
+// Rows of numbers, in the widest registers that the processor has.
+
+#pragma once
+
+#include <c10/util/BFloat16.h>
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDEST __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#else
+#define WIDEST
+#endif
+
+namespace {
+
+using Half = c10::BFloat16;
+
+inline float as_float(Half value) {
+  const uint32_t bits = static_cast<uint32_t>(value.x) << 16;
+  float out;
+  std::memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+// To the nearest, of two equally near ones the even one; NaN stays NaN.
+inline uint16_t rounded(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t up = bits + 0x7fffu + ((bits >> 16) & 1u);
+  return static_cast<uint16_t>(value != value ? 0x7fc0u : up >> 16);
+}
+
+}  // namespace
