@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from torch import nn
 
 from mmdyn.conversion.config import BlockCopyConfig
@@ -11,7 +13,9 @@ from mmdyn.conversion.hosts import host_for
 from mmdyn.conversion.replay import install
 from mmdyn.conversion.runtime import BlockCopyRuntime
 from mmdyn.conversion.tracking import attach
-from mmdyn.policies import build_policy
+from mmdyn.policies import Policy, build_policy
+
+logger = logging.getLogger(__name__)
 
 
 class BlockCopyMixin(DynamicMixin):
@@ -50,9 +54,19 @@ def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
         isinstance(config.policy, dict) and "learning" not in config.policy
     ):
         policy.learning = True
+    _tell_of_age(config, policy)
     runtime = BlockCopyRuntime(config, host, policy, type(model).__name__)
     make_dynamic(model, BlockCopyMixin, runtime)
     attach(model, runtime.tracker)
     host.copy_outputs(model)
     if config.replay:
         install(model, runtime.tracker)
+
+
+def _tell_of_age(config: BlockCopyConfig, policy: Policy) -> None:
+    least = 4.0 / (3.0 * config.max_age)  # ages at which blocks must run are spread, see decision.py
+    if policy.fixed_share is None and config.budget < least:
+        logger.warning(
+            "budget=%g will be exceeded: with max_age=%d about %.1f%% of the blocks are too old in "
+            "every frame and run; raise one of them", config.budget, config.max_age, 100 * least,
+        )  # fmt: skip

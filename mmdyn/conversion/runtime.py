@@ -217,14 +217,9 @@ class BlockCopyRuntime:
 
     def _full(self, obs: Observation, block, slots) -> BlockGrid:
         return BlockGrid.filled(
-            Level.FULL,
-            obs.image.shape[0],
-            obs.grid_size,
-            block,
-            device=obs.image.device,
-            slots=slots,
-            halves=self.config.half_budget > 0,
-        )
+            Level.FULL, obs.image.shape[0], obs.grid_size, block, device=obs.image.device,
+            slots=slots, halves=self.config.half_budget > 0,
+        )  # fmt: skip
 
     def _guarded(self, forward, call: Call, image: Tensor, grid: BlockGrid, motion):
         """Executes the grid; a frame whose memory does not hold runs all cells instead."""

@@ -208,3 +208,11 @@ def test_any_module_can_be_a_host():
     convert_model(net, BlockCopyConfig(block_size=16, policy="all"))
     assert_close(net(image), wanted)
     assert restore_model(net)[0] is net[0] and type(net) is nn.Sequential
+
+
+@pytest.mark.parametrize("options, told", [({"budget": 0.02}, True), ({"budget": 0.1}, False),
+                                           ({"budget": 0.02, "policy": "none"}, False),
+                                           ({"budget": 0.1, "max_age": 8}, True)])  # fmt: skip
+def test_a_budget_that_old_blocks_exceed_is_told(options, told, caplog):
+    convert_model(nn.Conv2d(3, 3, 3, padding=1), BlockCopyConfig(**options), trial=False)
+    assert ("will be exceeded" in caplog.text) == told
