@@ -64,7 +64,7 @@ def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
 
 
 def _tell_of_age(config: BlockCopyConfig, policy: Policy) -> None:
-    least = 4.0 / (3.0 * config.max_age)  # ages at which blocks must run are spread, see decision.py
+    least = 4.0 / (3.0 * config.max_age)  # see age_limits
     if policy.fixed_share is None and config.budget < least:
         logger.warning(
             "budget=%g will be exceeded: with max_age=%d about %.1f%% of the blocks are too old in "
