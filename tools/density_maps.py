@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from mmengine.registry import DATASETS
 
-from mmdyn.conversion import runtime_of
+from mmdyn.conversion import is_converted, runtime_of
+from mmdyn.conversion.dynconv_runtime import DynConvRuntime
 from mmdyn.engine.inference import build_model, read_config
 from mmdyn.visualization import add_title, compose_sheet, density_map, draw_density
 
@@ -37,8 +38,10 @@ def densities(config: str, checkpoint: str, count: int) -> tuple[list, list, flo
     """Images (H, W, 3) BGR, their densities, and the share executed on them."""
     cfg = read_config(config)
     model = build_model(cfg, checkpoint).eval()
+    if not isinstance(runtime_of(model) if is_converted(model) else None, DynConvRuntime):
+        raise SystemExit(f"{config} has no gates: density maps are of mmdyn.DynConv's networks")
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    items = [dataset[k] for k in range(count)]
+    items = [dataset[k] for k in range(min(count, len(dataset)))]
     runtime = runtime_of(model)
     runtime.keep_masks = True
     inputs = torch.stack([item["inputs"] for item in items])

@@ -65,12 +65,16 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def check_outputs(args: argparse.Namespace) -> None:
-    """Refuses names that could not be written, before anything is computed.
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuses what could not be read or written, before anything is computed.
 
     Raises:
-        ValueError: For an ending that is not known.
+        ValueError: For an ending that is not known, or no frames asked for.
+        OSError: For a source that is not there or holds no frame.
     """
+    if args.frames is not None and args.frames < 1:
+        raise ValueError(f"--frames must be at least 1, got {args.frames}")
+    frames_dataset(args.source, [])
     FilmWriter(args.out)
     if args.save_policy and args.dense:
         raise ValueError("--save-policy wants a policy, and --dense has none")
@@ -218,7 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     keep_freed_memory()
     try:
-        check_outputs(args)
+        check_arguments(args)
         model, pipeline = make_model(args)
         dataset = frames_dataset(args.source, pipeline)
     except (OSError, ValueError) as error:

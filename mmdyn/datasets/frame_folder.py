@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from mmengine import fileio
 from mmengine.dataset import BaseDataset
@@ -10,6 +11,7 @@ from mmengine.dataset import BaseDataset
 from mmdyn.datasets.video_frames import VideoFrames, count_frames, natural_order
 from mmdyn.registry import DATASETS
 
+_CITYSCAPES = re.compile(r"^(?P<clip>[^_]+_\d{6})_\d{6}_leftImg8bit\.")
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -17,8 +19,9 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 class FrameFolderDataset(VideoFrames, BaseDataset):
     """Images of a folder in natural order (frame2 before frame10), without labels.
 
-    A folder is a clip; with folders below it, each of these that holds images is a clip, too.
-    ``video_id`` is the folder below ``data_root`` ('.' for itself) and ``frame_id`` counts from 0.
+    A folder is a clip; with folders below it, each of these that holds images is a clip, too. In a
+    folder of Cityscapes' names each sequence is one. ``video_id`` is the folder below ``data_root``
+    ('.' for itself), and the sequence in it; ``frame_id`` counts from 0.
 
     Args:
         data_root (str): The folder.
@@ -60,7 +63,7 @@ class FrameFolderDataset(VideoFrames, BaseDataset):
         clips: dict[str, list[str]] = {}
         for name in names:
             if name.lower().endswith(self.suffixes):
-                clips.setdefault(os.path.dirname(name) or ".", []).append(name)
+                clips.setdefault(_clip_of(name), []).append(name)
         if not clips:
             raise FileNotFoundError(
                 f"no image ({', '.join(self.suffixes)}) in {folder}; extract the video's frames "
@@ -80,3 +83,10 @@ class FrameFolderDataset(VideoFrames, BaseDataset):
         if not self.test_mode:
             raise ValueError("a folder of frames has no labels; set test_mode=True.")
         return self.data_list
+
+
+def _clip_of(name: str) -> str:
+    """The clip of an image, by its name below the root."""
+    folder, file = os.path.split(name)
+    sequence = _CITYSCAPES.match(file)
+    return os.path.join(folder, sequence["clip"]) if sequence else folder or "."

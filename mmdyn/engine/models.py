@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 from mmengine.logging import print_log
@@ -12,7 +13,7 @@ from mmdyn.registry import MODELS
 
 
 @MODELS.register_module()
-def BlockCopy(host: str, **kwargs) -> BaseModel:
+def BlockCopy(host: str | None = None, **kwargs) -> BaseModel:
     """Builds a stock model and makes it copy the blocks of a video frame that did not change.
 
     ``model = dict(type='mmdyn.BlockCopy', host='MaskRCNN', budget=0.3)`` over a stock config.
@@ -31,7 +32,7 @@ def BlockCopy(host: str, **kwargs) -> BaseModel:
 
 
 @MODELS.register_module()
-def DynConv(host: str, **kwargs) -> BaseModel:
+def DynConv(host: str | None = None, **kwargs) -> BaseModel:
     """Builds a stock model and gives each of its residual blocks a gate.
 
     ``model = dict(type='mmdyn.DynConv', host='MaskRCNN', budget=0.5)`` over a stock config. In
@@ -53,7 +54,7 @@ def DynConv(host: str, **kwargs) -> BaseModel:
 
 
 @MODELS.register_module()
-def SegBlocks(host: str, **kwargs) -> BaseModel:
+def SegBlocks(host: str | None = None, **kwargs) -> BaseModel:
     """Builds a stock segmentor and makes it run some blocks of an image at half resolution.
 
     ``model = dict(type='mmdyn.SegBlocks', host='EncoderDecoder', budget=0.4)`` over a stock config.
@@ -70,12 +71,12 @@ def SegBlocks(host: str, **kwargs) -> BaseModel:
     return build_dynamic(host, kwargs, "SegBlocks", SegBlocksConfig)
 
 
-def build_dynamic(host: str, arguments: dict, method: str, config: type) -> BaseModel:
+def build_dynamic(host: str | None, arguments: dict, method: str, config: type) -> BaseModel:
     """The stock model of a config line, converted; `config`'s fields are taken out of the rest."""
     names = [f.name for f in fields(config)]
     options = {name: arguments.pop(name) for name in names if name in arguments}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    model = build_host(host, arguments, method)
+    model = build_host(host, arguments, method, names)
     report = convert_model(model, config(**options), trial=False)
     if config is DynConvConfig:
         print_log(str(report), logger="current")  # nothing more shows in a frame
@@ -84,13 +85,34 @@ def build_dynamic(host: str, arguments: dict, method: str, config: type) -> Base
     return model
 
 
-def build_host(host: str, arguments: dict, method: str) -> BaseModel:
-    """The stock model of a config line; a name that nobody knows is refused with the remedy."""
+def build_host(
+    host: str | None, arguments: dict, method: str, options: list[str] | None = None
+) -> BaseModel:
+    """The stock model of a config line; names that nobody knows are refused with the remedy.
+
+    Args:
+        host: Its type.
+        arguments: Its own.
+        method: The line's, for messages.
+        options: What the line takes itself, for messages.
+    """
     with MODELS.switch_scope_and_registry(None) as registry:
-        known = isinstance(host, str) and registry.get(host) is not None
-    if not known:
+        known = registry.get(host) if isinstance(host, str) else None
+    if known in (BlockCopy, DynConv, SegBlocks):
+        raise ValueError(
+            f"mmdyn.{method}: host {host!r} is mmdyn's own; name the stock model there"
+        )
+    if known is None:
         raise ValueError(
             f"mmdyn.{method}: unknown host {host!r} in scope '{registry.scope}'; give the type of "
             f"the stock model, as in model=dict(type='mmdyn.{method}', host='MaskRCNN')"
         )
-    return MODELS.build(dict(type=host, **arguments))
+    try:
+        return MODELS.build(dict(type=host, **arguments))
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None or unknown[1] not in arguments:
+            raise
+        raise TypeError(
+            f"{error}; neither {host} nor mmdyn.{method} knows it, which takes {options or []}"
+        ) from error

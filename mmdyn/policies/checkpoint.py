@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 
@@ -38,9 +39,15 @@ def _build(spec, kind_of: type, registry):
         return spec
     arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
     kind = arguments.pop("type", None)
+    if kind is None:
+        raise ValueError(f"a policy's dict needs its type, one of {sorted(registry.module_dict)}.")
     cls = registry.get(kind) if isinstance(kind, str) else kind
     if cls is None:
         raise KeyError(f"unknown policy {kind!r}; known: {sorted(registry.module_dict)}.")
+    known = inspect.signature(cls).parameters
+    unknown = [name for name in arguments if name not in known]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        raise ValueError(f"policy {kind!r} does not know {unknown}; it takes {list(known)}.")
     return cls(**arguments)
 
 

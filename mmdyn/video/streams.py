@@ -108,7 +108,7 @@ class StreamTable:
         self.states: OrderedDict[Hashable, StreamState] = OrderedDict()
         self._last_batch: list[Hashable] = []
         self._evicted: OrderedDict[Hashable, None] = OrderedDict()
-        self._warned = False
+        self._warned = self._told = False
 
     def __deepcopy__(self, memo) -> StreamTable:
         return StreamTable(self.max_streams)
@@ -146,8 +146,15 @@ class StreamTable:
         used = {state.slot for state in self.states.values()}
         free = [slot for slot in range(self.max_streams) if slot not in used]
         gone = self._last_batch[position] if position < len(self._last_batch) else None
-        if ids[position] not in self._evicted and gone in self.states and gone not in ids:
+        back = ids[position] in self._evicted
+        if not back and gone in self.states and gone not in ids:
             return self._evict(gone)
+        if back and free and not self._told:
+            self._told = True
+            logger.warning(
+                "stream '%s' comes back after another took its place: it runs a full frame, and "
+                "from now on streams that take turns have memory of their own", ids[position],
+            )  # fmt: skip
         if free:
             return free[0]
         idle = next(stream for stream in self.states if stream not in ids)

@@ -14,7 +14,7 @@ LOAD = dict(type="LoadImageFromFile")
 def write(folder, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        number = int("".join(c for c in name if c.isdigit()))
+        number = int("".join(c for c in name if c.isdigit())) % 256
         cv2.imwrite(str(folder / name), np.full((16, 24, 3), number, np.uint8))
 
 
@@ -89,3 +89,12 @@ def test_empty_missing_and_training(tmp_path):
     write(tmp_path, "1.png")
     with pytest.raises(ValueError, match="test_mode=True"):
         FrameFolderDataset(str(tmp_path), test_mode=False)
+
+
+def test_sequences_of_a_cityscapes_folder_are_clips(tmp_path):
+    names = [f"bonn_{clip:06d}_{k:06d}_leftImg8bit.png" for clip in (1, 2) for k in (7, 8)]
+    write(tmp_path, *names[::-1], "other_3.png")
+    dataset = FrameFolderDataset(str(tmp_path), pipeline=[LOAD])
+    assert [(s["video_id"], s["frame_id"]) for s in dataset] == [
+        (".", 0), ("bonn_000001", 0), ("bonn_000001", 1), ("bonn_000002", 0), ("bonn_000002", 1),
+    ]  # fmt: skip

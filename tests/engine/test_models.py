@@ -44,6 +44,20 @@ def test_an_unknown_host_is_refused_with_the_remedy(host):
         MODELS.build(dict(type="mmdyn.BlockCopy", host=host))
 
 
+@pytest.mark.parametrize("options, words", [
+    (dict(host="mmdyn.BlockCopy"), "host 'mmdyn.BlockCopy' is mmdyn's own"),
+    (dict(), "unknown host None"),
+])  # fmt: skip
+def test_a_line_without_a_stock_host_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        MODELS.build(dict(type="mmdyn.BlockCopy", **options))
+
+
+def test_a_misspelt_option_is_known_for_one(tmp_path):
+    with pytest.raises(TypeError, match="buget.*nor mmdyn.BlockCopy knows it.*budget"):
+        runner_of("mmseg", tmp_path, line=dict(LINE, buget=0.5))
+
+
 def test_slide_mode_is_refused(tmp_path):
     slide = {"model.test_cfg": dict(mode="slide", crop_size=(32, 32), stride=(16, 16))}
     with pytest.raises(ValueError, match="mode='whole'"):

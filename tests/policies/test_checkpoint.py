@@ -27,6 +27,10 @@ def test_policies_are_built_from_names_dicts_and_themselves():
     assert build_policy(policy) is policy and policy.age_weight == 0.5
     with pytest.raises(KeyError, match="unknown policy 'learned'; known: .*'reinforce'"):
         build_policy("learned")
+    with pytest.raises(ValueError, match="needs its type, one of"):
+        build_policy(dict(lr=3))
+    with pytest.raises(ValueError, match="'random' does not know .*seeed.*it takes .*seed"):
+        build_policy(dict(type="random", seeed=3))
 
 
 def test_a_saved_policy_comes_back_frozen(learned, tmp_path):

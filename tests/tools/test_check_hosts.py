@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmdyn.conversion import is_converted
 from mmdyn.conversion.hosts import parity, zoo
 from mmdyn.conversion.hosts.errors import relative_error, worst_error
 
@@ -86,6 +87,15 @@ def test_a_stock_config_passes_and_is_written(tmp_path, monkeypatch, capsys):
     assert {"error_none", "sparse_mac_share", "dense_ops", "ms"} <= set(row)
     assert f"| {config} | ok |" in table.read_text()
     assert "1 ok" in capsys.readouterr().out
+
+
+def test_a_config_with_the_line_is_checked_as_its_host(tmp_path):
+    pytest.importorskip("mmdet")
+    config = tmp_path / "line.py"
+    line = 'dict(type="mmdyn.BlockCopy", host="YOLOX", budget=0.3)'
+    config.write_text(f'_base_ = "mmdet::yolox/yolox_nano_8xb8-300e_coco.py"\nmodel = {line}\n')
+    model = zoo.build(str(config))
+    assert type(model).__name__ == "YOLOX" and not is_converted(model)
 
 
 def test_a_tracker_is_refused_by_name():

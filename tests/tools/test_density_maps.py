@@ -34,7 +34,7 @@ def test_it_draws_images_and_densities(tiny, tmp_path):
     torch.save(dict(state_dict=state, meta={}), tmp_path / "tiny.pth")
     out = tmp_path / "maps.png"
     done = tiny.run(
-        "density_maps", config, tmp_path / "tiny.pth", "--out", out, "--count", 3, "--side", 64
+        "density_maps", config, tmp_path / "tiny.pth", "--out", out, "--count", 12, "--side", 64
     )
     assert done.returncode == 0, done.stderr[-3000:]
     picture = cv2.imread(str(out))

@@ -91,6 +91,7 @@ def test_missing_files_are_named(
         (["--sheet", "x.txt"], "--sheet must end in one of .png"),
         (["--policy", "foo"], "unknown policy 'foo'; known: "),
         (["--budget", "2"], "budget must be"),
+        (["--frames", "0"], "--frames must be at least 1, got 0"),
     ],
 )
 def test_wrong_options_end_with_a_line(
@@ -102,12 +103,14 @@ def test_wrong_options_end_with_a_line(
     assert words in str(ended.value) and "\n" not in str(ended.value)
 
 
-def test_endings_are_looked_at_before_the_model_is_built(
+def test_names_are_looked_at_before_the_model_is_built(
     tool: ModuleType, tiny: SimpleNamespace, monkeypatch
 ) -> None:
     monkeypatch.setattr(tool, "build_model", lambda *args: pytest.fail("built"))
     with pytest.raises(SystemExit, match="ending in"):
         tool.main([tiny.config, "none", tiny.clip, "--out", "x.gif"])
+    with pytest.raises(SystemExit, match="is missing"):
+        tool.main([tiny.config, "none", "x.mp4", "--out", "x.avi"])
 
 
 def test_a_broken_checkpoint_ends_with_a_line(

@@ -35,6 +35,14 @@ def test_streams_that_take_turns_get_slots_of_their_own():
         assert (slots(table, "a"), slots(table, "b")) == (first, second)
 
 
+def test_a_stream_that_lost_its_place_and_comes_back_is_told_once(caplog):
+    table = StreamTable()
+    for name in "abcab":
+        slots(table, name)
+    assert len(caplog.records) == 1 and "'a' comes back" in caplog.text
+    assert "memory of their own" in caplog.text
+
+
 @pytest.mark.parametrize("streams", ["ab", "abc", "abcd"])
 def test_no_two_streams_share_a_slot(streams):
     table = StreamTable(max_streams=3)

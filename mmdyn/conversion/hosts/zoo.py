@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import re
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmdyn import compat
+from mmdyn.conversion.config import BlockCopyConfig
 from mmdyn.conversion.hosts.openmmlab import host_for
 
 PACKAGES = ("mmdet", "mmseg")
@@ -149,11 +151,11 @@ def build(name: str) -> nn.Module:
     init_default_scope(scope)
     from mmengine.registry import MODELS
 
+    model_cfg = _local(_without_line(cfg.model))
     with MODELS.switch_scope_and_registry(scope) as registry:
-        known = registry.get(cfg.model["type"])
+        known = registry.get(model_cfg["type"])
     if known is not None:
         refuse(known)
-    model_cfg = _local(cfg.model)
     teacher = model_cfg.get("teacher_config")
     if isinstance(teacher, str) and teacher.startswith("configs/"):
         model_cfg.teacher_config = str(config_root(scope) / teacher.removeprefix("configs/"))
@@ -165,6 +167,15 @@ def build(name: str) -> nn.Module:
     model.eval()
     randomise(model)
     return model
+
+
+def _without_line(model: dict) -> dict:
+    """The stock model of a config with BlockCopy's line in it; others as they are."""
+    if model["type"] != "mmdyn.BlockCopy":
+        return model
+    own = {f.name for f in fields(BlockCopyConfig)} | {"type", "host"}
+    rest = {name: value for name, value in model.items() if name not in own}
+    return ConfigDict(type=model.get("host"), **rest)
 
 
 def _import_that_failed(error: BaseException) -> str:
