@@ -3,3 +3,5 @@
 _base_ = ["./resnet32-dynconv-s07_1xb128-12e_cifar10.py"]
 model = dict(budget=0.5)
 load_from = "work_dirs/resnet32-dynconv-s07_1xb128-12e_cifar10/epoch_12.pth"
+param_scheduler = dict(T_max=6)
+train_cfg = dict(max_epochs=6, val_interval=6)
