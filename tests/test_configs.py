@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
 import mmdyn
@@ -30,6 +32,26 @@ def test_config_is_read_and_its_hooks_are_known(name: str) -> None:
     with HOOKS.switch_scope_and_registry(None) as registry:
         for hook in cfg.default_hooks.values():
             assert registry.get(hook["type"]) is not None, hook
+
+
+class Gated(torch.nn.Module):
+    """One parameter of each kind that the configs' options tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.dynconv_gate = torch.nn.Conv2d(1, 1, 1), torch.nn.Conv2d(1, 1, 1)
+        self.norm = torch.nn.BatchNorm2d(1)
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_the_optimizer_takes_the_options(name: str) -> None:
+    wrapper = read_config(ROOT / "configs" / name).get("optim_wrapper")
+    if wrapper is None:
+        pytest.skip("nothing to train")
+    pytest.importorskip("mmdet.engine")
+    options = {k: v for k, v in wrapper.items() if k not in ("dtype", "loss_scale")}
+    made = build_optim_wrapper(Gated(), {**options, "type": "OptimWrapper"})
+    assert len(made.param_groups) >= 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ model = dict(type="mmdyn.DynConv", host="TopdownPoseEstimator", budget=0.5, tile
 load_from = "work_dirs/hourglass2-w48_1xb8-3000_lspet-128x128/iter_3000.pth"
 iters = 800
 optim_wrapper = dict(
-    optimizer=dict(lr=5e-4),
+    optimizer=dict(lr=5e-4, weight_decay=0.0),
     paramwise_cfg=dict(custom_keys=dict(dynconv_gate=dict(lr_mult=4.0, decay_mult=0.0))),
 )
 param_scheduler = [

@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/datasets/mpii.py",
     "../_base_/mmdyn_runtime.py",
 ]
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=2.5e-4))
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=2.5e-4, weight_decay=0.0))
 param_scheduler = dict(type="MultiStepLR", by_epoch=True, milestones=[60, 90], gamma=0.1)
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=100, val_interval=5)
 val_cfg = dict(type="ValLoop")

@@ -5,7 +5,7 @@ model = dict(type="mmdyn.DynConv", host="TopdownPoseEstimator", budget=0.5, tile
 load_from = "work_dirs/td-hm_res18_1xb16-1000_lspet-256x256/iter_1000.pth"
 iters = 400
 optim_wrapper = dict(
-    optimizer=dict(lr=3e-4),
+    optimizer=dict(lr=3e-4, weight_decay=0.0),
     paramwise_cfg=dict(custom_keys=dict(dynconv_gate=dict(lr_mult=10.0, decay_mult=0.0))),
 )
 param_scheduler = [
