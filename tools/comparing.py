@@ -48,6 +48,11 @@ class Dense:
             self(data)
         self.run_gmacs = sum(macs.values()) / 1e9
 
+    def executed(self) -> tuple[float, float]:
+        """Share executed, and GMACs of a sample, over all samples."""
+        share = statistics.mean(self.shares) if self.shares else 1.0
+        return share, statistics.mean(self.gmacs) if self.gmacs else self.run_gmacs * share
+
 
 class Scaled(Dense):
     """The network on smaller images; its outputs go back to the original size by its own code."""
@@ -153,12 +158,14 @@ def run(runner: Runner, variants: dict[str, Dense], frames: int | None) -> list[
     for name in variants:
         evaluators[name] = runner.build_evaluator(copy.deepcopy(runner.cfg.test_evaluator))
         evaluators[name].dataset_meta = loader.dataset.metainfo
+    images = 0
     for i, data in enumerate(track(loader, total=count, description="frames")):
         if i >= count:
             break
         if i == 0:
             for variant in variants.values():
                 variant.prepare(clone(data))
+        images += len(data["data_samples"])
         for name, variant in variants.items():
             frame = clone(data)
             started = time.perf_counter()
@@ -167,13 +174,12 @@ def run(runner: Runner, variants: dict[str, Dense], frames: int | None) -> list[
             evaluators[name].process(data_samples=outputs, data_batch=data)
     rows = []
     for name, variant in variants.items():
-        share = statistics.mean(variant.shares) if variant.shares else 1.0
-        gmacs = statistics.mean(variant.gmacs) if variant.gmacs else variant.run_gmacs * share
+        share, gmacs = variant.executed()
         rows.append(
             dict(
                 variant=name, frames=count, executed=share, gmacs=gmacs,
                 ms_mean=statistics.mean(times[name]), ms_median=statistics.median(times[name]),
-                ms_first=times[name][0], metrics=_plain(evaluators[name].evaluate(count)),
+                ms_first=times[name][0], metrics=_plain(evaluators[name].evaluate(images)),
             )
         )  # fmt: skip
     return rows

@@ -1,0 +1,117 @@
+"""Gated networks beside their dense one on a test set, each batch through all in turn.
+
+    python tools/compare_gates.py CONFIG CHECKPOINT [CONFIG CHECKPOINT ...] [--batch 16]
+
+The first pair is the dense network and names the test set; the others are mmdyn.DynConv's. Times
+are those of the whole `test_step`, medians over batches, two runs before them in which blocks are
+timed. The share executed is that of the gated blocks; GMACs are those of an image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from comparing import Dense, clone, one_line_errors, run
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.table import Table
+
+from mmdyn.conversion import is_converted, runtime_of
+from mmdyn.conversion.dynconv_runtime import DynConvRuntime
+from mmdyn.engine.inference import build_model, check_checkpoint, load_weights, read_config
+from mmdyn.ops.allocator import keep_freed_memory
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", nargs="+", metavar="CONFIG CHECKPOINT")
+    parser.add_argument("--batch", type=int, help="images of a batch; default: the config's")
+    parser.add_argument("--batches", type=int, help="only the first so many")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--metric", help="shown; default: the first that ends in mean or top1")
+    parser.add_argument("--json", help="file for the results")
+    args = parser.parse_args(argv)
+    if len(args.pairs) % 2:
+        parser.error("give a checkpoint after each config")
+    return args
+
+
+class Gated(Dense):
+    """A gated network, whose runtime counts what it executes.
+
+    Args:
+        model: Converted, with its weights.
+        dense: The network without gates.
+    """
+
+    def __init__(self, model, dense: Dense) -> None:
+        super().__init__(model)
+        self.dense, self.gateable = dense, 0.0
+
+    def prepare(self, data: dict) -> None:
+        for _ in range(2):
+            runtime_of(self.model).reset()
+            self(clone(data))
+        self.gateable = runtime_of(self.model).stats["dense_gmacs"]
+        runtime_of(self.model).reset()
+
+    def executed(self) -> tuple[float, float]:
+        share = runtime_of(self.model).stats["executed_share"]
+        return share, self.dense.run_gmacs - (1.0 - share) * self.gateable
+
+
+def build(args: argparse.Namespace) -> tuple[Runner, dict[str, Dense]]:
+    """The first config's runner, and a variant a pair."""
+    pairs = list(zip(args.pairs[::2], args.pairs[1::2]))
+    with one_line_errors():
+        configs = [(name, read_config(name), check_checkpoint(path)) for name, path in pairs]
+        cfg = configs[0][1]
+        if args.batch:
+            cfg.test_dataloader.batch_size = args.batch
+        cfg.work_dir = f"work_dirs/{Path(pairs[0][0]).stem}"
+        runner = Runner.from_cfg(cfg)
+        load_weights(runner.model, configs[0][2])
+        first = Dense(runner.model.to(memory_format=torch.channels_last).eval())
+        variants: dict[str, Dense] = {Path(pairs[0][0]).stem: first}
+        for name, config, path in configs[1:]:
+            model = build_model(config, path).to(memory_format=torch.channels_last).eval()
+            if not is_converted(model) or not isinstance(runtime_of(model), DynConvRuntime):
+                raise ValueError(f"{name} has no gates; the pairs after the first are DynConv's")
+            variants[Path(name).stem] = Gated(model, first)
+    return runner, variants
+
+
+def show(rows: list[dict], metric: str | None) -> None:
+    names = [k for k, v in rows[0]["metrics"].items() if isinstance(v, (int, float))]
+    metric = metric or next((k for k in names if k.endswith(("mean", "top1"))), names[0])
+    table = Table("network", metric, "executed", "GMACs", "ms an image", "images/s", "speed-up")
+    for row in rows:
+        table.add_row(
+            row["variant"], f"{row['metrics'][metric]:.2f}", f"{row['executed']:.1%}",
+            f"{row['gmacs']:.3f}", f"{row['ms_image']:.2f}", f"{1e3 / row['ms_image']:.1f}",
+            f"{rows[0]['ms_image'] / row['ms_image']:.2f}",
+        )  # fmt: skip
+    Console(width=150).print(table)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    keep_freed_memory()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    runner, variants = build(args)
+    rows = run(runner, variants, args.batches)
+    images = runner.cfg.test_dataloader.batch_size
+    for row in rows:
+        row["ms_image"] = row["ms_median"] / images
+        row["gmacs"] /= images
+    show(rows, args.metric)
+    if args.json:
+        Path(args.json).write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
