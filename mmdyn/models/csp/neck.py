@@ -28,9 +28,11 @@ class L2Norm(nn.Module):
         self.weight = nn.Parameter(torch.full((channels,), float(gain)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same, in float32 at least: squares overflow in half precision."""
+        """(N, C, H, W) to the same, of the weight's type; squares overflow in half precision, so
+        they are taken in float32."""
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        return F.normalize(x, dim=1, eps=self.eps) * self.weight.view(1, -1, 1, 1)
+        scaled = F.normalize(x, dim=1, eps=self.eps) * self.weight.view(1, -1, 1, 1)
+        return scaled.to(self.weight.dtype)
 
 
 @MODELS.register_module()

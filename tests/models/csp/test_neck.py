@@ -59,3 +59,11 @@ def test_refusals_name_the_remedy():
         neck([fine[:, :, :7], *coarse])
     with pytest.raises(ValueError, match="built for 3 feature maps and got 2"):
         CSPNeck((6, 8, 10), (8, 16, 16), out_channels=5)(features()[:2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_network_of_half_precision_gets_its_own_type(dtype):
+    norm = L2Norm(4).to(dtype)
+    x = torch.randn(1, 4, 3, 3)
+    assert norm(x.to(dtype)).dtype == dtype
+    assert torch.allclose(norm(x.to(dtype)).float().norm(dim=1), torch.tensor(10.0), rtol=0.02)
