@@ -55,6 +55,9 @@ class TrainingImages:
     def _build(self, settings: Config):
         settings = copy.deepcopy(settings)
         settings.update(num_workers=0, persistent_workers=False)
+        if "Infinite" in str(settings.get("sampler", {}).get("type")):
+            # It goes on where its last iterator stopped, and ends with an iterator that is dropped.
+            settings.sampler = dict(type="DefaultSampler", shuffle=True)
         return self._runner.build_dataloader(settings, seed=0)
 
     def batches(self, count: int) -> Iterator[dict]:

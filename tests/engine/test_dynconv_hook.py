@@ -161,8 +161,28 @@ def test_a_test_pipeline_that_fails_leaves_the_training_one(tmp_path, caplog):
     assert len(list(images.batches(1))) == 1
 
 
-def test_training_aims_at_what_a_test_executes(tmp_path):
+def test_every_look_sees_the_images_of_an_infinite_sampler(tmp_path):
+    write_images(tmp_path)
+    runner = runner_of("mmseg", tmp_path, line=GATED)
+    runner.cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
+    images = TrainingImages(runner)
+    first, second = (len(list(images.batches(1))) for _ in range(2))
+    assert first == second == runner.cfg.train_dataloader.batch_size
+
+
+def test_training_without_an_image_to_look_at_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingImages, "batches", lambda self, count: iter(()))
     settings = {"model.noise_until": 0.2, "train_cfg.max_iters": 30}
+    runner, _ = trained(tmp_path, 0, **settings)
+    assert runner.iter == 30 and runtime_of(runner.model).excess == 0.0
+
+
+@pytest.mark.parametrize("sampler", ["DefaultSampler", "InfiniteSampler"])
+def test_training_aims_at_what_a_test_executes(tmp_path, sampler):
+    settings = {
+        "model.noise_until": 0.2, "train_cfg.max_iters": 30,
+        "train_dataloader.sampler.type": sampler,
+    }  # fmt: skip
     runner, _ = trained(tmp_path, 0, **settings)
     runtime = runtime_of(runner.model)
     assert runtime.excess != 0.0 and runtime.target == pytest.approx(0.5 - runtime.excess)
