@@ -25,6 +25,7 @@ from rich.table import Table
 
 import mmdyn
 from mmdyn.conversion import runtime_of
+from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -125,7 +126,7 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     """One row: dense and sparse, interleaved."""
     dtype, device = DTYPES[args.dtype], args.device
     core = dense_core(load_model(args.config, args.cfg_options)).to(device, dtype)
-    core = core.to(memory_format=torch.channels_last).eval()
+    core = to_channels_last(core).eval()
     shape = args.shape if len(args.shape) == 4 else [1, 3, *args.shape]
     frames = moving_frames(shape, dtype, device)
     dense = baselines(core, frames[0], args.skip)

@@ -31,6 +31,7 @@ from torch import nn
 import mmdyn
 from mmdyn.conversion import runtime_of
 from mmdyn.conversion.tracking import counted
+from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 
 REST = "rest"
@@ -120,7 +121,7 @@ def dense_twin(core: nn.Module, frame: torch.Tensor) -> nn.Module:
 @torch.no_grad()
 def measure(args: argparse.Namespace) -> dict:
     core = dense_core(load_model(args.config, args.cfg_options)).eval()
-    core = core.to(memory_format=torch.channels_last)
+    core = to_channels_last(core)
     frames = moving_frames([1, 3, *args.shape], torch.float32, "cpu")
     with counted(core) as dense_macs:
         core(frames[0])

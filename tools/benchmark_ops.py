@@ -20,6 +20,7 @@ from rich.table import Table
 import mmdyn
 from mmdyn.blocks import BlockGrid, Level
 from mmdyn.conversion import runtime_of
+from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops import cells, compiled, windows
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.ops.conv import linear
@@ -82,7 +83,7 @@ class Network:
 
     def __init__(self, args: argparse.Namespace) -> None:
         torch.manual_seed(0)
-        core = dense_core(load_model(args.config)).to(memory_format=torch.channels_last).eval()
+        core = to_channels_last(dense_core(load_model(args.config))).eval()
         size = args.block_size if args.block_size == "auto" else int(args.block_size)
         config = mmdyn.BlockCopyConfig(
             budget=args.active, block_size=size, policy=dict(type="random", seed=0),

@@ -22,6 +22,7 @@ from rich.table import Table
 from mmdyn.conversion import is_converted, runtime_of
 from mmdyn.conversion.dynconv_runtime import DynConvRuntime
 from mmdyn.engine.inference import build_model, check_checkpoint, load_weights, read_config
+from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 
 
@@ -74,10 +75,10 @@ def build(args: argparse.Namespace) -> tuple[Runner, dict[str, Dense]]:
         cfg.work_dir = f"work_dirs/{Path(pairs[0][0]).stem}"
         runner = Runner.from_cfg(cfg)
         load_weights(runner.model, configs[0][2])
-        first = Dense(runner.model.to(memory_format=torch.channels_last).eval())
+        first = Dense(to_channels_last(runner.model).eval())
         variants: dict[str, Dense] = {Path(pairs[0][0]).stem: first}
         for name, config, path in configs[1:]:
-            model = build_model(config, path).to(memory_format=torch.channels_last).eval()
+            model = to_channels_last(build_model(config, path)).eval()
             if not is_converted(model) or not isinstance(runtime_of(model), DynConvRuntime):
                 raise ValueError(f"{name} has no gates; the pairs after the first are DynConv's")
             variants[Path(name).stem] = Gated(model, first)

@@ -9,11 +9,11 @@ Without --dense the dense rows run CHECKPOINT's weights, which is not what dense
 import argparse
 import copy
 
-import torch
 from comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
 
 import mmdyn
 from mmdyn.engine.inference import load_weights
+from mmdyn.engine.memory_format import to_channels_last
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +46,7 @@ def decisions(args: argparse.Namespace) -> dict[str, tuple[float, str | dict]]:
 
 
 def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
-    model = model.to(memory_format=torch.channels_last).eval()
+    model = to_channels_last(model).eval()
     dense = copy.deepcopy(model)
     if args.dense:
         load_weights(dense, args.dense)

@@ -15,6 +15,7 @@ from comparing import Converted, Dense, Scaled, add_arguments, block_size, compa
 from mmengine.config import DictAction
 
 import mmdyn
+from mmdyn.engine.memory_format import to_channels_last
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,7 +62,7 @@ def ordinal(number: int) -> str:
 
 
 def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
-    model = model.to(memory_format=torch.channels_last).eval()
+    model = to_channels_last(model).eval()
     best = fused(model)
     variants = {"dense": Dense(model), "dense, fused": Dense(best)}
     for every in args.skip:

@@ -35,6 +35,7 @@ import mmdyn
 from mmdyn.conversion import runtime_of
 from mmdyn.datasets.street_layouts import StreetDataset
 from mmdyn.engine.inference import build_model, read_config
+from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.visualization import FilmWriter, add_panel, add_title, compose_sheet, draw_frame
 from mmdyn.visualization.hooks import executed_cells
@@ -155,7 +156,7 @@ def make_runs(cfg: Config, checkpoint: str, args: argparse.Namespace, meta: dict
         return made
 
     def model():
-        return build_model(cfg, checkpoint).to(memory_format=torch.channels_last)
+        return to_channels_last(build_model(cfg, checkpoint))
 
     runs = [Run("dense", model(), evaluator())]
     for budget in args.budgets:

@@ -154,16 +154,24 @@ def _sees_compiled(python_module: str) -> bool:
     return False
 
 
+def compiled_methods(module: nn.Module) -> tuple[str, ...]:
+    """Names of the module's methods that call compiled operators, if only those do."""
+    found = (_COMPILED_METHODS.get(cls.__name__) for cls in type(module).__mro__)
+    return next((names for names in found if names), ())
+
+
+def may_call_compiled(module: nn.Module) -> bool:
+    """Whether what a module's class is written in holds compiled operators of its own."""
+    homes = {cls.__module__ for cls in type(module).__mro__ if cls.__module__ in sys.modules}
+    return any(not home.startswith(_NOT_COMPILED) and _sees_compiled(home) for home in homes)
+
+
 def _guard(module: nn.Module) -> None:
     """Keeps blocks out of compiled operators that the module may call."""
-    for cls in type(module).__mro__:
-        methods = _COMPILED_METHODS.get(cls.__name__)
-        if methods:
-            for name in methods:
-                module.__dict__[name] = DenseMethod(module, name)
-            return
-    homes = {cls.__module__ for cls in type(module).__mro__ if cls.__module__ in sys.modules}
-    if any(not home.startswith(_NOT_COMPILED) and _sees_compiled(home) for home in homes):
+    names = compiled_methods(module)
+    for name in names:
+        module.__dict__[name] = DenseMethod(module, name)
+    if not names and may_call_compiled(module):
         module.register_forward_pre_hook(DenseBoundary(), with_kwargs=True)
 
 
