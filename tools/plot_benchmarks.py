@@ -17,6 +17,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 MEMORY = dict(peak_rss_mb="peak of the process", state_mb="kept from frame to frame")
+_BAR = 1.5  # largest share of the ideal that is drawn for a part
 METHODS = dict(blockcopy="BlockCopy", segblocks="SegBlocks")
 
 
@@ -76,7 +77,8 @@ def draw(networks: dict[str, list[dict]], out: str) -> None:
         time.set(ylabel="ms a frame", ylim=(0, None))
         share.plot(executed, [row["frac"] for row in rows], "o-")
         share.axhline(1.0, color="gray", linestyle=":")
-        share.set(title="share of the ideal speed-up", ylim=(0, 1.1))
+        highest = max(row["frac"] for row in rows)
+        share.set(title="share of the ideal speed-up", ylim=(0, max(1.1, 1.05 * highest)))
         for key, label in MEMORY.items():
             memory.plot(executed, [row.get(key, float("nan")) for row in rows], "o-", label=label)
         memory.set(title="memory, MB", ylim=(0, None))
@@ -113,6 +115,7 @@ def draw_parts(networks: dict[str, list[dict]], out: str) -> None:
             f"{row['part']} ({row['sparse_ms']:.0f} of {row['dense_ms']:.0f} ms)" for row in rows
         ]
         axis.barh(labels, [row["frac"] for row in rows])
+        axis.set_xlim(0, _BAR)  # parts that leave their work to the next one are far beyond
         axis.axvline(1.0, color="gray", linestyle=":")
         axis.invert_yaxis()
         axis.tick_params(axis="y", labelsize=8)

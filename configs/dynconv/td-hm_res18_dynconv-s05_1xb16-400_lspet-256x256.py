@@ -1,7 +1,14 @@
 """Gates in the trained td-hm_res18_1xb16-1000_lspet-256x256.py, tuned 400 iterations more."""
 
 _base_ = ["./td-hm_res18_1xb16-1000_lspet-256x256.py"]
-model = dict(type="mmdyn.DynConv", host="TopdownPoseEstimator", budget=0.5, tile=4, noise_until=0.1)
+model = dict(
+    type="mmdyn.DynConv",
+    host="TopdownPoseEstimator",
+    budget=0.5,
+    tile=4,
+    noise_until=0.1,
+    weight=0.01,
+)
 load_from = "work_dirs/td-hm_res18_1xb16-1000_lspet-256x256/iter_1000.pth"
 iters = 400
 optim_wrapper = dict(
