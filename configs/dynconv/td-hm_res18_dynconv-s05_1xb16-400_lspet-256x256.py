@@ -6,7 +6,8 @@ model = dict(
     host="TopdownPoseEstimator",
     budget=0.5,
     tile=4,
-    noise_until=0.1,
+    noise_until=0.4,
+    settle=0.0,
     weight=0.01,
 )
 load_from = "work_dirs/td-hm_res18_1xb16-1000_lspet-256x256/iter_1000.pth"
