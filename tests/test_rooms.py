@@ -16,8 +16,8 @@ FREE = {"registry", "compat", "optional"}
 BELOW = {
     "ops": set(),
     "blocks": {"ops"},
-    "policies": set(),
-    "video": {"blocks"},
+    "policies": {"ops"},
+    "video": {"blocks", "ops"},
     "gating": {"blocks", "ops"},
     "conversion": {"policies", "video", "gating", "blocks", "ops"},
     "models": {"losses"},
