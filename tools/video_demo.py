@@ -15,7 +15,8 @@ import time
 
 import numpy as np
 import torch
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -66,15 +67,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Refuses what could not be read or written, before anything is computed.
+    """Refuses what could not be done, before anything is computed.
 
     Raises:
         ValueError: For an ending that is not known, or no frames asked for.
-        OSError: For a source that is not there or holds no frame.
     """
     if args.frames is not None and args.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {args.frames}")
-    frames_dataset(args.source, [])
     FilmWriter(args.out)
     if args.save_policy and args.dense:
         raise ValueError("--save-policy wants a policy, and --dense has none")
@@ -83,19 +82,17 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise ValueError(f"--sheet must end in one of {', '.join(endings)}, got {args.sheet}")
 
 
-def make_model(args: argparse.Namespace):
-    """The model, converted as asked for, and the steps of its test pipeline."""
-    cfg = read_config(args.config, args.cfg_options)
-    pipeline = pipeline_config(cfg)
+def make_model(args: argparse.Namespace, cfg: Config):
+    """The config's model, converted as asked for."""
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
     model = build_model(cfg, checkpoint, args.device)
     if args.dense:
         if mmdyn.is_converted(model):
             mmdyn.restore_model(model)
-        return model, pipeline
+        return model
     asked = dict(budget=args.budget, policy=args.policy, block_size=args.block_size)
     print(convert_as_asked(model, asked, dense_fallback=True))
-    return model, pipeline
+    return model
 
 
 class BlockMeter:
@@ -223,8 +220,10 @@ def main(arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     try:
         check_arguments(args)
-        model, pipeline = make_model(args)
-        dataset = frames_dataset(args.source, pipeline)
+        cfg = read_config(args.config, args.cfg_options)
+        init_default_scope(cfg.get("default_scope", "mmengine"))
+        dataset = frames_dataset(args.source, pipeline_config(cfg))
+        model = make_model(args, cfg)
     except (OSError, ValueError) as error:
         sys.exit(f"tools/video_demo.py: {error}")
     rows = run(model, dataset, args)

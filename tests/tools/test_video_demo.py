@@ -132,7 +132,9 @@ def test_the_stock_network_takes_no_frame_unless_the_config_says_so(
     options = ["model.type=mmdyn.BlockCopy", "model.host=EncoderDecoder", "model.block_size=32"]
     options += [f"model.dense_fallback={own}"] if own is not None else []
     arguments = [str(line), "none", tiny.clip, "--out", "o.avi", "--cfg-options", *options]
-    model, _ = tool.make_model(tool.parse_args(arguments))
+    args = tool.parse_args(arguments)
+    model = tool.make_model(args, tool.read_config(args.config, args.cfg_options))
     assert runtime_of(model).config.dense_fallback is wanted
-    model, _ = tool.make_model(tool.parse_args([tiny.config, *arguments[1:5]]))
+    args = tool.parse_args([tiny.config, *arguments[1:5]])
+    model = tool.make_model(args, tool.read_config(args.config, args.cfg_options))
     assert runtime_of(model).config.dense_fallback is False
