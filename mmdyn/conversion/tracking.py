@@ -114,10 +114,11 @@ class DenseBoundary:
 
 
 class StandIn:
-    """Takes the place of a module's method, until ``detach``."""
+    """Takes the place of a module's method, until ``detach`` puts back what was there."""
 
     def __init__(self, module: nn.Module, name: str) -> None:
         self.module, self.name = module, name
+        self.before = vars(module).get(name)
 
     def stock(self, *args, **kwargs):
         """The method itself."""
@@ -198,8 +199,11 @@ def runs_compiled(module: nn.Module) -> bool:
 def detach(model: nn.Module) -> None:
     """Removes them, also from a copied or unpickled model."""
     for module in model.modules():
-        for name in [k for k, v in module.__dict__.items() if isinstance(v, StandIn)]:
-            del module.__dict__[name]
+        for name, value in list(module.__dict__.items()):
+            if isinstance(value, StandIn):
+                del module.__dict__[name]
+                if value.before is not None:
+                    module.__dict__[name] = value.before
         for hooks, flags in (
             (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
             (module._forward_hooks, module._forward_hooks_always_called),

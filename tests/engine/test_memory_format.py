@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from mmdyn import BlockCopyConfig, convert_model, restore_model
+from mmdyn.blocks import Tracker
+from mmdyn.conversion import tracking
 from mmdyn.engine import ChannelsLastHook
 from mmdyn.engine.memory_format import to_channels_last
 
@@ -64,3 +66,25 @@ def test_blockcopy_on_it_and_off_again_leaves_it_right(regions):
     restore_model(regions)
     image = x.contiguous(memory_format=torch.channels_last)
     assert torch.allclose(regions(image), wanted, atol=1e-5)
+
+
+class Sampler(nn.Module):
+    """Calls a compiled operator in a method of its own, as mmdet's TOODHead does."""
+
+    def sample(self, x):
+        return x.is_contiguous()
+
+    def forward(self, x):
+        return self.sample(x)
+
+
+def test_methods_with_compiled_operators_are_kept_in_order_through_a_conversion(monkeypatch):
+    monkeypatch.setitem(tracking._COMPILED_METHODS, "Sampler", ("sample",))
+    image = torch.randn(1, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    model = nn.Sequential(Sampler())
+    assert not model(image)
+    to_channels_last(model)
+    assert model(image)
+    tracking.attach(model, Tracker())
+    tracking.detach(model)
+    assert model(image)
