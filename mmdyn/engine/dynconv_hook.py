@@ -98,14 +98,14 @@ class DynConvHook(Hook):
                 model.extract_feat(x)
         finally:
             model.train(training)
-        if not runtime.stats:  # no training run ends for want of a look
-            runner.logger.warning("no image was seen in a look at what a test executes; none more")
-            self.batches = 0
-            return
-        share = torch.tensor(runtime.stats["executed_share"], dtype=torch.float64)
-        all_reduce(share, "mean")
+        totals = torch.tensor(runtime.totals, dtype=torch.float64)
+        all_reduce(totals)
         runtime.reset()
-        runtime.excess = float(share) - float(runtime.density)
+        wanted, _, total = totals.tolist()
+        if not total:  # no training ends for want of a look
+            runner.logger.warning("no image was seen in a look at what a test executes")
+            return
+        runtime.excess = wanted / total - float(runtime.density)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._own = self._found = None
