@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -162,12 +162,20 @@ def estimate_motion(
 def _explains(now: Tensor, before: Tensor, flow: Tensor) -> Tensor:
     """(h, w) bool: where moving the picture before explains this one better than leaving it."""
     left = [now - before, now - _warp(before[None], flow)[0]]
-    still, moved, pixels = (
-        cv2.boxFilter(x.abs().cpu().numpy(), -1, _WINDOW, None, None, False, cv2.BORDER_CONSTANT)
-        for x in (*left, torch.ones_like(now))
-    )
-    explains = still - moved > np.maximum(_SHARE * still, _MARGIN * pixels)
+    still, moved = (_sum_around(x.abs().cpu().numpy()) for x in left)
+    explains = still - moved > np.maximum(_SHARE * still, _least(now.shape))
     return torch.from_numpy(explains).to(now.device)
+
+
+def _sum_around(values: np.ndarray) -> np.ndarray:
+    """Of the pixels of a window around each, those inside the picture."""
+    return cv2.boxFilter(values, -1, _WINDOW, normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+
+@lru_cache(maxsize=16)
+def _least(size: torch.Size) -> np.ndarray:
+    """What motion must explain more than none, summed like the pixels."""
+    return _sum_around(np.full(size, _MARGIN, np.float32))
 
 
 _searches = threading.local()  # making one takes longer than using it, and none serves two threads
