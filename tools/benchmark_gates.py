@@ -22,6 +22,7 @@ import mmdyn
 from mmdyn.conversion import DynConvConfig, convert_model, runtime_of
 from mmdyn.conversion.dynconv_runtime import gates_of
 from mmdyn.conversion.tracking import dense_macs
+from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 
 
@@ -75,7 +76,7 @@ def sample(call, image) -> float:
 def measure(args: argparse.Namespace) -> dict:
     model = load_model(args.config, args.cfg_options)
     model.eval()
-    backbone = model.backbone.to(memory_format=torch.channels_last)
+    backbone = to_channels_last(model.backbone)
     image = torch.randn(1, 3, *args.shape).contiguous(memory_format=torch.channels_last)
     dense_total = macs_of(backbone, image)
     calls = {"fused": fused(backbone)}

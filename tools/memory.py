@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mmdyn
+from mmdyn.engine.memory_format import to_channels_last
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,7 +55,7 @@ def measure(args: argparse.Namespace, budget: float | None, training: bool) -> f
     """MiB of one pass, the second: the first one fills caches."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    model = load_model(args.config).to(device, memory_format=torch.channels_last).train(training)
+    model = to_channels_last(load_model(args.config)).to(device).train(training)
     if budget is not None:
         config = mmdyn.SegBlocksConfig(budget=budget, block_size=args.block_size)
         mmdyn.convert_model(model, config, trial=False)
