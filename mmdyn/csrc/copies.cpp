@@ -39,7 +39,7 @@ int64_t grain(int64_t bytes) {
 
 // The mean of four rows of n numbers.
 WIDEST void mean_of_four(float* __restrict__ out, const float* a, const float* b, const float* c,
-                  const float* d, int64_t n) {
+                         const float* d, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = ((a[i] + b[i]) + (c[i] + d[i])) * 0.25f;
 }
 
@@ -152,7 +152,7 @@ void scatter_cells(Tensor& dense, const Tensor& lines, const Tensor& blocks) {
 
 // acc += s * w, in the widest registers that the processor has.
 WIDEST void add_products(float* __restrict__ acc, const float* __restrict__ s,
-                  const float* __restrict__ w, int64_t n) {
+                         const float* __restrict__ w, int64_t n) {
   for (int64_t i = 0; i < n; ++i) acc[i] += s[i] * w[i];
 }
 

@@ -81,7 +81,7 @@ def _nearest(x: BlockTensor, block, mode: str):
 
 
 def _bilinear_up(x: BlockTensor, block):
-    """By whole factors: torch's own kernel on windows with one pixel more, cropped."""
+    """By whole factors, from windows with one pixel more."""
     factor = (block[0] // x.block[0], block[1] // x.block[1])
     blocks, halves = windows_of(x, "interpolate", _ONE, "replicate", enlarge=_doubled_smoothly)
     return x.like(
