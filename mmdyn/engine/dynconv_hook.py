@@ -145,11 +145,16 @@ class DynConvHook(Hook):
             self._found = self._calibrate(runner, model, dataloader)
             for gate in gates_of(model):
                 broadcast(gate.threshold)
-                self._found = float(gate.threshold)
+                if self._found is not None:
+                    self._found = float(gate.threshold)
         runtime_of(model).reset()
 
-    def _calibrate(self, runner: Runner, model, dataloader) -> float:
+    def _calibrate(self, runner: Runner, model, dataloader) -> float | None:
+        """The thresholds' new value; None, told, where there is no image to calibrate on."""
         inputs = list(self._inputs(runner, model, dataloader))
+        if not inputs:
+            runner.logger.warning("no image to calibrate the gates on: they keep their thresholds")
+            return None
         threshold, share = calibrate(model, lambda: [model.extract_feat(x) for x in inputs])
         runner.logger.info(
             f"gates calibrated on {sum(len(x) for x in inputs)} images: threshold "

@@ -1,5 +1,7 @@
 """The hook's thresholds: for the weights that run, in the log, in checkpoints."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmcv.transforms import TRANSFORMS, BaseTransform
@@ -172,9 +174,12 @@ def test_every_look_sees_the_images_of_an_infinite_sampler(tmp_path):
 
 def test_training_without_an_image_to_look_at_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingImages, "batches", lambda self, count: iter(()))
-    settings = {"model.noise_until": 0.2, "train_cfg.max_iters": 30}
+    settings = {"model.noise_until": 0.2, "train_cfg.max_iters": 30, "log_level": "WARNING"}
     runner, _ = trained(tmp_path, 0, **settings)
     assert runner.iter == 30 and runtime_of(runner.model).excess == 0.0
+    told = "".join(log.read_text() for log in Path(runner.work_dir).rglob("*.log"))
+    assert "they keep their thresholds" in told
+    assert (Path(runner.work_dir) / "iter_30.pth").is_file()
 
 
 @pytest.mark.parametrize("sampler", ["DefaultSampler", "InfiniteSampler"])
