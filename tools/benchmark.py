@@ -4,9 +4,10 @@
         [--method blockcopy] [--dtype fp32] [--block-size 128] [--json OUT.json]
 
 Baselines: eager channels-last; batch norm folded and weights prepacked; torch.compile with
-freezing. All share threads and allocator. Samples are interleaved; one taken while other processes
-used the CPU is taken again. The frames in which modules are recorded for replay come before the
-samples and are reported apart, as first frames.
+freezing; on CUDA mmcv's MaskedConv2d is timed beside them. All share threads and allocator. Samples
+are interleaved; one taken while other processes used the CPU is taken again. The frames
+in which modules are recorded for replay come before the samples and are reported apart, as first
+frames.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from dataclasses import replace
 
 import psutil
 import torch
+from benchmark_masked import MaskedCore
 from benchmark_models import baselines, dense_core, load_model, moving_frames
 from mmengine.config import DictAction
 from rich.console import Console
@@ -131,16 +133,17 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     frames = moving_frames(shape, dtype, device)
     dense = baselines(core, frames[0], args.skip)
     size = block_size(args.block_size)
+    peers = peers_of(core, args, active, size)
     started = time.perf_counter()
     mmdyn.convert_model(core, config_of(args, active, size), trial=False)
     conversion_ms = (time.perf_counter() - started) * 1e3
     check, first_ms = all_full(core, next(iter(dense.values())), frames[0])
     for state in streams_of(core):
         state.controller = FixedCount(active)
-    times: dict[str, list[float]] = {name: [] for name in [*dense, "sparse"]}
+    times: dict[str, list[float]] = {name: [] for name in [*dense, *peers, "sparse"]}
     policy, shares = [], []
     with torch.no_grad():
-        for call in dense.values():
+        for call in [*dense.values(), *peers.values()]:
             call(frames[0])
         first_frames = [first_ms]
         for i in range(args.warm_up):
@@ -148,7 +151,7 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
             first_frames.append(runtime_of(core).stats["ms"])
         for repeat in range(args.repeats):
             frame = frames[repeat % len(frames)]
-            for name, call in dense.items():
+            for name, call in {**dense, **peers}.items():
                 times[name].append(clock.sample(lambda c=call, f=frame: c(f)))
             times["sparse"].append(clock.sample(lambda f=frame: core(f)))
             policy.append(runtime_of(core).stats["policy_ms"])
@@ -159,7 +162,9 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     speedup = min(dense_ms.values()) / sparse_ms
     stats = runtime_of(core).stats
     return dict(
-        active=share, dense_ms=dense_ms, sparse_ms=sparse_ms, policy_ms=statistics.median(policy),
+        active=share, dense_ms=dense_ms,
+        peer_ms={name: statistics.median(times[name]) for name in peers},
+        sparse_ms=sparse_ms, policy_ms=statistics.median(policy),
         speedup=speedup, ideal=1 / share if share else None, frac=speedup * share,
         first_frame_ms=first_ms, first_frames_ms=first_frames, conversion_ms=conversion_ms,
         state_mb=stats.get("state_mb", 0.0), method=args.method,
@@ -170,6 +175,15 @@ def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
         dtype=args.dtype, device=device, threads=torch.get_num_threads(),
         disturbed_samples=clock.disturbed, torch=torch.__version__,
     )  # fmt: skip
+
+
+def peers_of(core, args: argparse.Namespace, active: float, size) -> dict[str, MaskedCore]:
+    """What else skips pixels: mmcv's MaskedConv2d, which runs on CUDA, a batch of one image."""
+    one_image = len(args.shape) == 2 or args.shape[0] == 1
+    if args.device != "cuda" or not one_image or args.method != "blockcopy" or size == "auto":
+        return {}
+    sides = (size, size) if isinstance(size, int) else size
+    return {"masked": MaskedCore(core, active, sides)}
 
 
 def streams_of(core) -> list:
@@ -212,12 +226,13 @@ def times(factor: float | None) -> str:
 
 
 def show(rows: list[dict], allocator: bool) -> None:
-    names = list(rows[0]["dense_ms"])
-    head = ["arithmetic", *(f"{n} ms" for n in names), "sparse ms", "policy ms", "first frames ms"]
-    table = Table(*head, "speed-up", "ideal", "of ideal", "state MB", "RSS MB")
+    names, peers = list(rows[0]["dense_ms"]), list(rows[0].get("peer_ms", {}))
+    head = ["arithmetic", *(f"{n} ms" for n in [*names, *peers]), "sparse ms", "policy ms"]
+    table = Table(*head, "first frames ms", "speed-up", "ideal", "of ideal", "state MB", "RSS MB")
     for row in rows:
         table.add_row(
             f"{row['active']:.1%}", *(f"{row['dense_ms'][n]:.1f}" for n in names),
+            *(f"{row['peer_ms'][n]:.1f}" for n in peers),
             f"{row['sparse_ms']:.1f}", f"{row['policy_ms']:.1f}",
             " ".join(f"{ms:.0f}" for ms in row["first_frames_ms"]),
             f"{row['speedup']:.2f}x", times(row["ideal"]), f"{row['frac']:.2f}",
