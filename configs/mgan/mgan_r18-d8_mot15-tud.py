@@ -1,21 +1,9 @@
-"""The light MGAN on a clip of MOT15, what BlockCopy on it is compared with."""
+"""The trained light MGAN on the second half of TUD-Stadtmitte."""
 
-_base_ = [
-    "./mgan_r18-d8_1xb4-300_pennfudan-384x512.py",
-    "../_base_/datasets/mot15_512x384.py",
-]
-model = dict(backbone=dict(init_cfg=None))
-test_dataloader = dict(_delete_=True, **_base_.mot15_dataloader)
-test_dataloader["dataset"]["ann_file"] = "work_dirs/mot15/TUD-Stadtmitte.json"
-test_dataloader["dataset"]["metainfo"] = dict(classes=("person",))
+_base_ = "./mgan_r18-d8_1xb4-2000_pedestrian-clips-480x640.py"
+test_json = "work_dirs/mot15/TUD-Stadtmitte-test.json"
+test_dataloader = dict(dataset=dict(ann_file=test_json))
 test_evaluator = [
-    dict(
-        type="mmdyn.MissRateMetric",
-        ann_file="work_dirs/mot15/TUD-Stadtmitte.json",
-        subsets=["Reasonable", "All"],
-    ),
-    dict(_base_.mot15_evaluator, ann_file="work_dirs/mot15/TUD-Stadtmitte.json"),
+    dict(type="mmdyn.MissRateMetric", ann_file=test_json, subsets=("Reasonable", "All")),
+    dict(type="mmdyn.VideoCocoMetric", ann_file=test_json, metric="bbox", ap50_classes=("person",)),
 ]
-val_cfg = None
-val_dataloader = None
-val_evaluator = None

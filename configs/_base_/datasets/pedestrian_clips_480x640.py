@@ -30,8 +30,8 @@ clips_train_pipeline = [
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="Brightness", prob=0.5, min_mag=0.5, max_mag=2.0),
     dict(type="RandomFlip", prob=0.5),
-    dict(type="RandomResize", scale=(640, 480), ratio_range=(0.6, 1.5), keep_ratio=True),
-    dict(type="mmdyn.CropAroundBox", size=(224, 288), min_width=8),
+    dict(type="RandomResize", scale=(640, 480), ratio_range=(0.5, 1.4), keep_ratio=True),
+    dict(type="mmdyn.CropAroundBox", size=(320, 416), min_width=8),
     dict(type="PackDetInputs", meta_keys=clips_keys),
 ]
 clips_test_pipeline = [
@@ -58,7 +58,7 @@ clips_frames = [
     for clip in ("PETS09-S2L1", "TUD-Stadtmitte", "ETH-Sunnyday")
 ]
 clips_train_dataloader = dict(
-    batch_size=6,
+    batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="InfiniteSampler", shuffle=True),

@@ -1,7 +1,7 @@
-"""The trained small CSP on the second half of TUD-Stadtmitte."""
+"""The trained light MGAN on the second half of ETH-Sunnyday."""
 
-_base_ = "./csp_r18-s16_1xb6-300_pedestrian-clips-480x640.py"
-test_json = "work_dirs/mot15/TUD-Stadtmitte-test.json"
+_base_ = "./mgan_r18-d8_1xb4-2000_pedestrian-clips-480x640.py"
+test_json = "work_dirs/mot15/ETH-Sunnyday-test.json"
 test_dataloader = dict(dataset=dict(ann_file=test_json))
 test_evaluator = [
     dict(type="mmdyn.MissRateMetric", ann_file=test_json, subsets=("Reasonable", "All")),

@@ -1,4 +1,4 @@
-"""Gates in the trained td-hm_res18_1xb16-1000_lspet-256x256.py, tuned 400 iterations more."""
+"""Gates in the trained td-hm_res18_1xb16-1000_lspet-256x256.py, tuned 1200 iterations more."""
 
 _base_ = ["./td-hm_res18_1xb16-1000_lspet-256x256.py"]
 model = dict(
@@ -11,7 +11,7 @@ model = dict(
     weight=0.01,
 )
 load_from = "work_dirs/td-hm_res18_1xb16-1000_lspet-256x256/iter_1000.pth"
-iters = 400
+iters = 1200
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4, weight_decay=0.0),
     paramwise_cfg=dict(custom_keys=dict(dynconv_gate=dict(lr_mult=10.0, decay_mult=0.0))),
