@@ -8,6 +8,7 @@ after the other, so that all are timed under the same conditions; each has its o
 
 import argparse
 import copy
+from itertools import product
 
 import torch
 from benchmark_models import fused
@@ -23,6 +24,7 @@ def parse_args() -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument("--budgets", type=float, nargs="*", default=[0.5, 0.3])
     parser.add_argument("--policies", nargs="*", default=["reinforce"])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[], help="of the policies")
     parser.add_argument("--blockcopy", nargs="*", action=DictAction, default={}, help="KEY=VALUE")
     parser.add_argument("--skip", type=int, nargs="*", default=[2, 3], help="run every k-th frame")
     return parser.parse_args()
@@ -69,18 +71,18 @@ def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
         variants[f"every {ordinal(every)} frame"] = Skipping(best, every)
     for scale in args.scales:
         variants[f"scale {scale:g}"] = Scaled(fused(model), scale)
-    for policy in args.policies:
-        for budget in args.budgets:
-            converted = copy.deepcopy(model)
-            config = mmdyn.BlockCopyConfig(
-                budget=budget,
-                policy=policy,
-                block_size=block_size(args),
-                **{"dense_fallback": False, **args.blockcopy},
-            )
-            torch.manual_seed(0)
-            mmdyn.convert_model(converted, config, trial=False)
-            variants[f"BlockCopy {budget:g}, {policy}"] = Converted(converted)
+    for policy, budget, seed in product(args.policies, args.budgets, args.seeds or [None]):
+        converted = copy.deepcopy(model)
+        config = mmdyn.BlockCopyConfig(
+            budget=budget,
+            policy=policy if seed is None else dict(type=policy, seed=seed),
+            block_size=block_size(args),
+            **{"dense_fallback": False, **args.blockcopy},
+        )
+        torch.manual_seed(0)
+        mmdyn.convert_model(converted, config, trial=False)
+        name = f"BlockCopy {budget:g}, {policy}" + ("" if seed is None else f", seed {seed}")
+        variants[name] = Converted(converted)
     return variants
 
 

@@ -6,6 +6,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from mmdyn.conversion import runtime_of
+from mmdyn.engine.inference import build_model, read_config
+
 
 def test_variants_of_a_clip(tiny: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
@@ -32,3 +35,17 @@ def test_frames_are_counted_in_words(tool: ModuleType) -> None:
     numbers = (1, 2, 3, 4, 11, 12, 13, 21, 102, 113)
     words = "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 113th"
     assert " ".join(tool.ordinal(number) for number in numbers) == words
+
+
+def test_every_seed_is_a_variant(tool: ModuleType, tiny: SimpleNamespace) -> None:
+    args = SimpleNamespace(
+        skip=[], scales=[], policies=["random"], budgets=[0.5], seeds=[3, 4], block_size=[32],
+        blockcopy={},
+    )  # fmt: skip
+    variants = tool.build_variants(build_model(read_config(tiny.config)), args)
+    seeds = {
+        name: runtime_of(variant.model).policy.seed
+        for name, variant in variants.items()
+        if "seed" in name
+    }
+    assert seeds == {"BlockCopy 0.5, random, seed 3": 3, "BlockCopy 0.5, random, seed 4": 4}
