@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,10 @@ from torch import nn
 
 from mmdyn.conversion.dynamic import is_converted, make_static, runtime_of
 from mmdyn.conversion.report import ConversionReport
+
+logger = logging.getLogger(__name__)
+
+_LITTLE = 0.5  # of the arithmetic on blocks, below which the user is told
 
 # From the config's class to what prepares a model for it; a method's module adds its own.
 HANDLERS: dict[type, Callable[[nn.Module, Any], None]] = {}
@@ -53,11 +58,23 @@ def convert_model(model: nn.Module, config: Any, trial: bool = True) -> Conversi
         )
     try:
         handler(model, config)
-        return runtime_of(model).inspect(model, trial)
+        report = runtime_of(model).inspect(model, trial)
+        _tell_of_little(report)
+        return report
     except BaseException:
         if is_converted(model):
             restore_model(model)
         raise
+
+
+def _tell_of_little(report: ConversionReport) -> None:
+    share = getattr(report, "sparse_mac_share", None)
+    if share is not None and share < _LITTLE:
+        logger.warning(
+            "only %.0f%% of the multiply-accumulates of %s run on blocks: it will hardly be "
+            "faster; the report that convert_model returns says what runs dense and why",
+            100 * share, report.model,
+        )  # fmt: skip
 
 
 def restore_model(model: nn.Module) -> nn.Module:

@@ -55,3 +55,14 @@ def test_macs_of_transposed_convolutions_and_linear_layers():
     convert_model(net, BlockCopyConfig(block_size=16, policy="all"), trial=False)
     net(torch.randn(1, 3, 32, 32))
     assert runtime_of(net).last_frame.macs == dict(up=32 * 32 * 3 * 4 * 16, fc=20)
+
+
+def test_a_network_that_runs_little_on_blocks_is_told_of(caplog):
+    class Early(Net):
+        def forward(self, x):
+            return super().forward(x.cumsum(3))
+
+    convert_model(network(Turning), BlockCopyConfig(block_size=16))
+    assert not caplog.text
+    report = convert_model(network(Early), BlockCopyConfig(block_size=16))
+    assert report.sparse_mac_share == 0.0 and "only 0% of the multiply-acc" in caplog.text
