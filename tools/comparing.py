@@ -107,7 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--block-size", type=int, nargs="+", default=[128])
     parser.add_argument("--scales", type=float, nargs="*", default=[0.5], help="smaller images")
-    parser.add_argument("--frames", type=int, help="only the first so many")
+    parser.add_argument("--frames", type=int, help="only the first so many; a detector's "
+                        "metrics still miss what is on the others")  # fmt: skip
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)

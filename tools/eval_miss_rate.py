@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 
-from mmdyn.metrics.miss_rate import chosen_subsets, evaluate, load_truths
+from mmdyn.metrics.miss_rate import check_limits, chosen_subsets, evaluate, load_truths
 from mmdyn.metrics.miss_rate_curve import FPPI, SUBSETS, MissRate
 from mmdyn.metrics.miss_rate_files import read_found, read_json
 
@@ -53,6 +53,7 @@ def table(results: dict[str, MissRate], curve: bool) -> str:
 def main() -> int:
     args = parse_args()
     try:
+        check_limits(args.max_dets, args.iou)
         annotated = load_truths(args.annotations, args.category)
         detections = read_json(args.detections)
         found = read_found(detections, annotated, args.max_dets, args.detections)
@@ -69,8 +70,12 @@ def main() -> int:
             )
             for name, r in results.items()
         }  # fmt: skip
-        with open(args.json, "w") as file:
-            json.dump(rows, file, indent=1)
+        try:
+            with open(args.json, "w") as file:
+                json.dump(rows, file, indent=1)
+        except OSError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     return 0
 
 

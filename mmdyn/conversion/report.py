@@ -19,8 +19,8 @@ class ConversionReport:
         model: Name of the converted class.
         method: What it was converted to.
         modules: Modules watched.
-        sparse_mac_share: Share of the trial's multiply-accumulates that ran on blocks; None
-            before a frame was seen.
+        sparse_mac_share: Share of the trial's multiply-accumulates that ran on blocks, without
+            those of RoI heads, whose work is per proposal; None before a frame was seen.
         dense: Places that turn the blocks dense, and why.
         note: Why there was no trial, if there was none.
     """
@@ -35,7 +35,7 @@ class ConversionReport:
     def read(self, frame: Frame) -> ConversionReport:
         """Takes over what a frame showed; returns self."""
         self.dense = list(frame.dense_sites.values())
-        self.sparse_mac_share = frame.sparse_macs / frame.dense_macs if frame.dense_macs else None
+        self.sparse_mac_share = sparse_share(frame) if frame.dense_macs else None
         return self
 
     def __str__(self) -> str:
@@ -58,6 +58,16 @@ class ConversionReport:
         elif share is not None:
             console.print("nothing turns dense before the outputs")
         return out.getvalue().rstrip()
+
+
+def sparse_share(frame: Frame) -> float:
+    """Share of the MACs on blocks in a frame of executed blocks, RoI heads left out."""
+    rois = sum(
+        macs
+        for path, macs in frame.macs.items()
+        if path.startswith("roi_head.") and path not in frame.sparse_paths
+    )
+    return frame.sparse_macs / max(frame.dense_macs - rois, 1.0)
 
 
 def inspect(model: nn.Module, runtime, trial: bool = True) -> ConversionReport:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmdyn.datasets.pedestrian_coco import Box
+from mmdyn.datasets.pedestrian_coco import Box, checked_box
 
 _NAME = re.compile(r"(?P<set>set\d+)_(?P<video>V\d+)_I?(?P<frame>\d+)\.(txt|jpg|png)")
 PERSON = "person"  # 'people', 'person?' and 'person-fa' are ignored
@@ -59,7 +59,7 @@ def _text_frames(folder: str) -> Frames:
 
 
 def _text_people(path: str) -> Iterator[Person]:
-    with open(path) as file:
+    with open(path, errors="replace") as file:
         for number, line in enumerate(file, 1):
             words = line.split()
             if not words or words[0].startswith("%"):
@@ -69,12 +69,13 @@ def _text_people(path: str) -> Iterator[Person]:
                 box, occluded, visible, ignored = (
                     values[:4], values[4], values[5:9], values[9]
                 )  # fmt: skip
+                person = _person(words[0], box, visible, occluded, bool(ignored))
             except (ValueError, IndexError) as error:
                 raise ValueError(
                     f"{path}, line {number}: expected 'label x y w h occluded xv yv wv hv ignore', "
                     f"got '{line.strip()}'; is it a bbGt file of version 3?"
                 ) from error
-            yield _person(words[0], box, visible, occluded, bool(ignored))
+            yield person
 
 
 def _json_frames(path: str) -> Frames:
@@ -87,6 +88,11 @@ def _json_frames(path: str) -> Frames:
                 for number in range(int(clip["nFrame"])):
                     frames[group, video, number] = []
                 for number, people in clip["frames"].items():
+                    if (group, video, int(number)) not in frames:
+                        raise ValueError(
+                            f"frame {number} of {group}/{video} is beyond its nFrame, "
+                            f"{clip['nFrame']}"
+                        )
                     frames[group, video, int(number)] = [
                         _person(p["lbl"], p["pos"], p["posv"], p["occl"], False, p.get("id", -1))
                         for p in people
@@ -101,8 +107,8 @@ def _json_frames(path: str) -> Frames:
 
 
 def _person(kind: str, box, visible, occluded, ignored: bool, instance: int = -1) -> Person:
-    box = tuple(float(x) for x in box)
-    visible = tuple(float(x) for x in visible) if isinstance(visible, (list, tuple)) else (0.0,) * 4
+    box = checked_box(box)
+    visible = checked_box(visible) if isinstance(visible, (list, tuple)) else (0.0,) * 4
     if not occluded or not any(visible):
         part = None
     elif visible == box:  # how the annotation tool says that nothing is visible

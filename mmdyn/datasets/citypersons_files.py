@@ -42,16 +42,19 @@ def read_mat(path: str) -> PedestrianCoco:
                 f"instance, visible x, y, w, h), got an array of {rows.shape}."
             )
         for row in rows.reshape(-1, 10).astype(float):
-            label = int(row[0])
-            if not 0 <= label < len(KINDS):
+            if row[0] not in range(len(KINDS)):
                 raise ValueError(
-                    f"{path}, image {place} ({name}): class {label} is none of 0 to "
+                    f"{path}, image {place} ({name}): class {row[0]:g} is none of 0 to "
                     f"{len(KINDS) - 1}; is it CityPersons' file?"
                 )
-            coco.add_person(
-                tuple(row[1:5]), tuple(row[6:10]), ignore=label != 1, kind=KINDS[label],
-                instance_id=int(row[5]),
-            )  # fmt: skip
+            label = int(row[0])
+            try:
+                coco.add_person(
+                    tuple(row[1:5]), tuple(row[6:10]), ignore=label != 1, kind=KINDS[label],
+                    instance_id=int(row[5]),
+                )  # fmt: skip
+            except ValueError as error:
+                raise ValueError(f"{path}, image {place} ({name}): {error}.") from error
     return coco
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 
@@ -50,9 +51,12 @@ class PedestrianCoco:
             ignore (bool): Whether it is neither to be found nor to be missed.
             kind (str | None): What it is; None for the category's name.
             **fields: Further fields, such as ``instance_id`` or ``segmentation``.
+
+        Raises:
+            ValueError: If a box is no box, see ``checked_box``.
         """
-        box = tuple(float(x) for x in box)
-        visible = box if visible is None else tuple(float(x) for x in visible)
+        box = checked_box(box)
+        visible = box if visible is None else checked_box(visible)
         self.annotations.append(
             dict(
                 id=len(self.annotations) + 1, image_id=self.images[-1]["id"], category_id=1,
@@ -71,6 +75,20 @@ class PedestrianCoco:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "w") as file:
             json.dump(self.as_dict(), file)
+
+
+def checked_box(box: Sequence[float]) -> Box:
+    """The box, if it is one.
+
+    Raises:
+        ValueError: If it is not four finite numbers, x, y, width and height, with no side below 0.
+    """
+    numbers = tuple(float(x) for x in box)
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) < 0:
+        raise ValueError(
+            f"expected a box of four finite numbers, x, y, width and height, got {list(numbers)}"
+        )
+    return numbers
 
 
 def visibility(box: Sequence[float], visible: Sequence[float]) -> float:

@@ -18,7 +18,7 @@ from mmdyn.datasets.cityscapes_clips import (
     stems_below,
     windows,
 )
-from mmdyn.datasets.pedestrian_coco import PedestrianCoco, visibility
+from mmdyn.datasets.pedestrian_coco import PedestrianCoco, checked_box, visibility
 from mmdyn.datasets.video_frames import VideoFrames, count_frames
 from mmdyn.registry import DATASETS
 
@@ -61,7 +61,10 @@ class PedestrianDataset(VideoFrames, BaseDetDataset):
 
     def read(self) -> Mapping:
         """The COCO-style content of ``ann_file``."""
-        return load(self.ann_file, backend_args=self.backend_args)
+        try:
+            return load(self.ann_file, backend_args=self.backend_args)
+        except ValueError as error:
+            raise ValueError(f"{self.ann_file} is not a json file ({error}).") from error
 
     def load_data_list(self) -> list[dict]:
         """An entry an image, in the order of the annotations; clips sorted and counted."""
@@ -72,7 +75,7 @@ class PedestrianDataset(VideoFrames, BaseDetDataset):
             for annotation in content["annotations"]:
                 people[annotation["image_id"]].append(annotation)
             frames = [self._entry(image, people[image["id"]], names) for image in content["images"]]
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(
                 f"{self.ann_file}: expected COCO-style images, annotations and categories, but: "
                 f"{type(error).__name__} {error}; repair the file or make it again "
@@ -125,11 +128,12 @@ class PedestrianDataset(VideoFrames, BaseDetDataset):
         classes = self.metainfo["classes"]
         category = names[person["category_id"]]
         kind = person.get("kind", category)
-        box, visible = person["bbox"], person.get("vis_bbox", person["bbox"])
+        box = checked_box(person["bbox"])
+        visible = checked_box(person.get("vis_bbox", box))
         ratio = person.get("vis_ratio", visibility(box, visible))
         # Another kind than its category's is flagged for that alone, and may be a class here.
         flagged = kind == category and bool(person.get("ignore", person.get("iscrowd", 0)))
-        ignored = flagged or kind not in classes
+        ignored = flagged or kind not in classes or not box[2] * box[3]
         if not self.test_mode:
             ignored |= person.get("height", box[3]) < self.min_height
             ignored |= ratio < self.min_visibility

@@ -58,6 +58,7 @@ class MissRateMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.subsets = chosen_subsets(subsets)
+        check_limits(max_dets, iou)
         self.label, self.max_dets, self.iou = label, max_dets, iou
         self.annotated = load_truths(ann_file, category)
 
@@ -73,6 +74,11 @@ class MissRateMetric(BaseMetric):
             chosen = labels == self._label_id()
             corners = corners.reshape(-1, 4)[chosen]
             boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+            if not (np.isfinite(boxes).all() and np.isfinite(scores[chosen]).all()):
+                raise ValueError(
+                    f"the prediction for image {sample['img_id']} has boxes or scores that are no "
+                    "finite numbers; look at the network's weights and outputs"
+                )
             best = Found.best(boxes, scores[chosen], self.max_dets)
             self.results.append((sample["img_id"], best.boxes, best.scores))
 
@@ -106,21 +112,41 @@ class MissRateMetric(BaseMetric):
 
 def chosen_subsets(subsets: Sequence[str] | Mapping[str, dict]) -> dict[str, Subset]:
     """Subsets by name, from names or from own limits."""
-    if isinstance(subsets, Mapping):
-        return {
-            name: limits if isinstance(limits, Subset) else Subset(
-                tuple(limits["height"]), tuple(limits["visibility"])
-            )
-            for name, limits in subsets.items()
-        }  # fmt: skip
+    if isinstance(subsets, Mapping) and subsets:
+        return {name: _subset(name, limits) for name, limits in subsets.items()}
     names = [subsets] if isinstance(subsets, str) else list(subsets)
     unknown = [name for name in names if name not in SUBSETS]
-    if unknown:
+    if unknown or not names:
         raise ValueError(
-            f"unknown subsets {unknown}; known: {', '.join(SUBSETS)}, or give limits as "
+            f"unknown subsets {unknown or 'none'}; known: {', '.join(SUBSETS)}, or give limits as "
             "dict(Name=dict(height=(50, 75), visibility=(0.65, 1)))."
         )
     return {name: SUBSETS[name] for name in names}
+
+
+def _subset(name: str, limits: Subset | Mapping) -> Subset:
+    if isinstance(limits, Subset):
+        return limits
+    try:
+        low, high, least, most = (float(x) for key in ("height", "visibility") for x in limits[key])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"subset '{name}': expected dict(height=(50, 75), visibility=(0.65, 1)), lowest and "
+            f"highest of each, got {limits!r}."
+        ) from error
+    return Subset((low, high), (least, most))
+
+
+def check_limits(max_dets: int, iou: float) -> None:
+    """That an evaluation means something.
+
+    Raises:
+        ValueError: If no detection would count, or none could be a hit.
+    """
+    if max_dets < 1 or not 0.0 < iou <= 1.0:
+        raise ValueError(
+            f"expected max_dets >= 1 and 0 < iou <= 1, got max_dets={max_dets} and iou={iou}."
+        )
 
 
 def load_truths(ann_file: str, category: str | None = None) -> Annotated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import numpy as np
 from mmengine.fileio import load
 
 from mmdyn.metrics.miss_rate_curve import Found, Truth
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -77,6 +80,12 @@ def read_truths(
         if annotation.get("category_id") == chosen:
             people[annotation["image_id"]].append(annotation)
     _ids([a for a in content["annotations"] if "id" in a], f"{source}, annotations")
+    lost = sorted(map(repr, set(people) - set(images)))
+    if lost:
+        logger.warning(
+            "%s has people on images that it does not list, such as %s; they do not count", source,
+            ", ".join(lost[:3]),
+        )  # fmt: skip
     unlabelled = {image["id"] for image in content["images"] if not image.get("labelled", True)}
     truths = {key: _truth(people[key], source) for key in images if key not in unlabelled}
     if not truths:
@@ -196,6 +205,13 @@ def read_found(
             )
         boxes[image].append(box)
         scores[image].append(score)
+    others = {repr(entry["category_id"]) for entry in detections} if not boxes else set()
+    if others - {repr(annotated.category_id)}:
+        logger.warning(
+            "%s: no detection is of category %r ('%s'), they are of %s: everybody is missed; name "
+            "another category (--category), or use the annotations' numbers", source,
+            annotated.category_id, annotated.category, ", ".join(sorted(others)[:5]),
+        )  # fmt: skip
     return {key: Found.best(np.array(boxes[key]), np.array(scores[key]), max_dets) for key in boxes}
 
 

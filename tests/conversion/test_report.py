@@ -32,6 +32,20 @@ def test_a_network_that_turns_dense_says_where_and_why():
     assert "cumsum" in str(report) and "no rule" in str(report)
 
 
+def test_work_on_proposals_is_left_out():
+    class TwoStage(Net):
+        def __init__(self):
+            super().__init__()
+            self.roi_head = nn.Sequential(nn.Linear(8, 10_000))
+
+        def forward(self, x):
+            maps = super().forward(x)
+            return maps, self.roi_head(maps.new_ones(5, 8))
+
+    report = convert_model(network(TwoStage), BlockCopyConfig(block_size=16))
+    assert report.sparse_mac_share > 0.99
+
+
 def test_macs_are_those_of_the_convolutions():
     net = network()
     convert_model(net, BlockCopyConfig(block_size=16, policy="all"), trial=False)

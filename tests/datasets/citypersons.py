@@ -24,7 +24,9 @@ def write_mat(path: Path, rows: list[list[list]], variable: str = "anno_val_alig
         cell = np.empty((1, 1), [("cityname", object), ("im_name", object), ("bbs", object)])
         cell["cityname"][0, 0] = name.split("_")[0]
         cell["im_name"][0, 0] = f"{name}_leftImg8bit.png"
-        cell["bbs"][0, 0] = np.array(boxes, np.uint16) if boxes else np.zeros((0, 0))
+        whole = all(float(x).is_integer() for box in boxes for x in box)
+        kind = np.uint16 if whole else np.float64
+        cell["bbs"][0, 0] = np.array(boxes, kind) if boxes else np.zeros((0, 0))
         cells[0, k] = cell
     savemat(str(path), {variable: cells})
 

@@ -55,3 +55,12 @@ def test_broken_files_are_named(tmp_path):
     (tmp_path / "set06_V000_I00029.txt").write_text("person 1 2 3\n")
     with pytest.raises(ValueError, match="line 1"):
         read_caltech(str(tmp_path))
+    (tmp_path / "set06_V000_I00029.txt").write_bytes(b"\xff\xfe\x00 1 2 3\n")
+    with pytest.raises(ValueError, match="I00029.txt, line 1"):
+        read_caltech(str(tmp_path))
+    with pytest.raises(ValueError, match=r"b.json.*four finite numbers"):
+        read_caltech(write_json(tmp_path / "b.json", pos=[1, 2, 3]))
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"set06": {"V000": {"nFrame": 1, "frames": {"4": []}}}}))
+    with pytest.raises(ValueError, match="frame 4 of set06/V000 is beyond its nFrame, 1"):
+        read_caltech(str(path))

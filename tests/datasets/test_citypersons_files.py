@@ -59,6 +59,12 @@ def test_broken_and_foreign_mats_are_refused(root):
     write_mat(broken, [[[9, *ROWS[0][1:]]], []])
     with pytest.raises(ValueError, match="class 9"):
         read_mat(str(broken))
+    write_mat(broken, [[[1.5, *ROWS[0][1:]]], []])
+    with pytest.raises(ValueError, match="class 1.5"):
+        read_mat(str(broken))
+    write_mat(broken, [[[1, float("nan"), *ROWS[0][2:]]], []])
+    with pytest.raises(ValueError, match="image 1 .*four finite numbers"):
+        read_mat(str(broken))
     with pytest.raises(FileNotFoundError):
         read_mat(str(root / "missing.mat"))
 
@@ -69,6 +75,10 @@ def test_broken_jsons_are_named(root):
     content["objects"][0]["label"] = "tree"
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="frankfurt_000000_000019.*'tree'"):
+        read_folder(str(root / "val"))
+    content["objects"][0].update(label="pedestrian", bbox=[1, 2])
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="frankfurt_000000_000019.*four finite numbers"):
         read_folder(str(root / "val"))
     path.write_text("{")
     with pytest.raises(ValueError, match="frankfurt_000000_000019"):

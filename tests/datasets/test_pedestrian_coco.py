@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from mmdyn.datasets.pedestrian_coco import PedestrianCoco, visibility
 
 
@@ -22,3 +24,15 @@ def test_a_person_has_the_fields_of_the_miss_rate_and_of_coco(tmp_path):
 
 def test_a_box_without_area_is_not_visible():
     assert visibility((0, 0, 0, 5), (0, 0, 0, 5)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "box", [(1, 2, 3), (1, 2, 3, 4, 5), (1, 2, float("nan"), 4), (0, 0, -1, 2), ("a", 0, 1, 1)]
+)
+def test_what_is_no_box_is_refused(box):
+    coco = PedestrianCoco()
+    coco.add_image("a.png", (10, 10))
+    for boxes in ((box, None), ((0, 0, 5, 5), box)):
+        with pytest.raises(ValueError, match="four finite numbers|could not convert"):
+            coco.add_person(*boxes)
+    assert not coco.annotations

@@ -9,7 +9,8 @@ pytest.importorskip("mmdet.datasets")
 import cv2
 import numpy as np
 
-from mmdyn.datasets.pedestrians import CityPersonsDataset
+from mmdyn.datasets.pedestrian_coco import PedestrianCoco
+from mmdyn.datasets.pedestrians import CityPersonsDataset, PedestrianDataset
 from mmdyn.registry import DATASETS
 from tests.datasets.citypersons import NAMES, ROWS, write_images, write_jsons, write_mat
 
@@ -131,8 +132,26 @@ def test_content_that_is_not_as_described_is_refused(root):
         path.write_text(json.dumps(content))
         with pytest.raises(ValueError, match=words):
             city(root, ann_file="a.json")
+    path.write_text("{")
+    with pytest.raises(ValueError, match="a.json is not a json file"):
+        PedestrianDataset(ann_file=str(path))
     with pytest.raises(ValueError, match=r"none of which is among the classes \('person',\)"):
         city(root, metainfo=dict(classes=("person",)))
+
+
+def test_a_box_without_area_is_ignored_and_a_broken_one_named(tmp_path):
+    coco = PedestrianCoco("person")
+    coco.add_image("a.png", (10, 20))
+    coco.add_person((1, 2, 0, 4))
+    path = tmp_path / "a.json"
+    coco.save(str(path))
+    options = dict(ann_file=str(path), metainfo=dict(classes=("person",)), pipeline=[])
+    (person,) = PedestrianDataset(**options).get_data_info(0)["instances"]
+    assert person["ignore_flag"] == 1
+    coco.annotations[0]["bbox"] = [1, 2, -3, 4]
+    coco.save(str(path))
+    with pytest.raises(ValueError, match="a.json.*four finite numbers"):
+        PedestrianDataset(**options)
 
 
 def test_a_coco_video_json_keeps_its_clips(tmp_path):

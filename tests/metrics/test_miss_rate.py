@@ -92,6 +92,25 @@ def test_own_subsets_and_unknown_ones(ann_file):
     assert list(chosen_subsets("Heavy")) == ["Heavy"]
     with pytest.raises(ValueError, match="unknown subsets .*Reasonable"):
         chosen_subsets(["Heavyy"])
+    for none in ((), {}):
+        with pytest.raises(ValueError, match="unknown subsets none"):
+            chosen_subsets(none)
+    for wrong in (dict(height=(50, 75)), dict(height=(50,), visibility=(0, 1)), "Heavy"):
+        with pytest.raises(ValueError, match="subset 'Own': expected dict"):
+            chosen_subsets(dict(Own=wrong))
+
+
+@pytest.mark.parametrize("limits", [dict(iou=50), dict(iou=float("nan")), dict(max_dets=0)])
+def test_limits_that_mean_nothing_are_refused(ann_file, limits):
+    with pytest.raises(ValueError, match="expected max_dets >= 1 and 0 < iou <= 1"):
+        scores(ann_file, **limits)
+
+
+def test_predictions_that_are_no_numbers_are_refused(ann_file):
+    wrong = sample(2)
+    wrong["pred_instances"]["scores"][0] = float("nan")
+    with pytest.raises(ValueError, match="image 2 .*no finite numbers"):
+        scores(ann_file, sample(1), wrong)
 
 
 def test_most_detections_an_image(ann_file):

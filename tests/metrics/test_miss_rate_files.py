@@ -50,6 +50,18 @@ def test_an_entry_that_is_wrong_is_named(wrong):
         read_found([entry(), wrong], read_truths(TRUTH), source="results.json")
 
 
+def test_detections_of_other_categories_alone_are_told_of(caplog):
+    assert read_found([entry(), entry(category_id=2)], read_truths(TRUTH)) and not caplog.text
+    assert read_found([entry(category_id=7)], read_truths(TRUTH), source="a.json") == {}
+    assert "a.json: no detection is of category 1 ('pedestrian'), they are of 7" in caplog.text
+
+
+def test_people_on_unknown_images_are_told_of(caplog):
+    lost = dict(id=1, image_id=9, category_id=1, bbox=[0, 0, 1, 1])
+    annotated = read_truths({**TRUTH, "annotations": [lost]}, source="a.json")
+    assert list(annotated.truths) == [1, 2] and "does not list, such as 9" in caplog.text
+
+
 def test_annotations_in_place_of_detections_are_refused():
     with pytest.raises(ValueError, match="list of dicts"):
         read_found(TRUTH, read_truths(TRUTH))

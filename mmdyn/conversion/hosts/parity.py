@@ -20,6 +20,7 @@ from mmdyn.conversion.hosts import zoo
 from mmdyn.conversion.hosts.decisions import keep_proposals, same_choices
 from mmdyn.conversion.hosts.errors import Outputs, tensors_of, worst_error
 from mmdyn.conversion.hosts.openmmlab import host_for
+from mmdyn.conversion.report import sparse_share
 
 TOLERANCE = 1e-4  # relative, float32: executed blocks against the dense network
 FRAMES_ALIKE = 5  # after which a network's modules are replayed, where they can be
@@ -206,7 +207,7 @@ def measure(model: nn.Module, size: tuple[int, int], block: int) -> Parity:
     again = worst_error(_frame(trial, some), finals)
     whole = max(worst_error(first, finals), worst_error(_frame(trial, every, watch=True), dense))
     result = Parity(
-        whole[0], copied[0], half[0], again[0], _sparse_share(seen), dense_places(seen), ms,
+        whole[0], copied[0], half[0], again[0], sparse_share(seen), dense_places(seen), ms,
         dict(
             error_all=whole[1], error_none=copied[1], error_some=half[1], error_replay=again[1]
         ),
@@ -242,16 +243,6 @@ def _frame(trial: _Trial, cells: Tensor, settled: bool = True, **kwargs) -> Outp
     if settled and not torch.equal(ran, cells):
         raise RuntimeError("the frame ran all cells: something's memory did not hold")
     return outputs
-
-
-def _sparse_share(frame: Frame) -> float:
-    """Share of the MACs on blocks in a frame of executed blocks, RoI heads left out."""
-    rois = sum(
-        macs
-        for path, macs in frame.macs.items()
-        if path.startswith("roi_head.") and path not in frame.sparse_paths
-    )
-    return frame.sparse_macs / max(frame.dense_macs - rois, 1.0)
 
 
 def dense_places(frame: Frame) -> list[str]:

@@ -68,6 +68,11 @@ class CSPHead(BaseDenseHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg or _INIT)
+        if stride < 1 or scale_radius < 0 or not aspect > 0:
+            raise ValueError(
+                "expected stride >= 1 (that of the neck's output), scale_radius >= 0 and aspect > "
+                f"0, got stride={stride}, scale_radius={scale_radius}, aspect={aspect}"
+            )
         self.num_classes, self.stride = num_classes, stride
         self.predict_width, self.aspect, self.scale_radius = predict_width, aspect, scale_radius
         self.train_cfg, self.test_cfg = train_cfg, test_cfg

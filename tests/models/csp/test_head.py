@@ -173,6 +173,12 @@ def test_suppression_and_limits_come_from_the_test_cfg():
     assert len(head.predict_by_feat(*outputs, [META])[0]) == 0
 
 
+@pytest.mark.parametrize("wrong", [dict(stride=0), dict(scale_radius=-1), dict(aspect=0.0)])
+def test_numbers_that_make_no_boxes_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected stride >= 1"):
+        small_head(**wrong)
+
+
 def test_centres_start_unlikely():
     center, _, _ = small_head()((torch.randn(1, 6, 16, 16),))
     assert float(center[0].detach().sigmoid().mean()) == pytest.approx(0.01, abs=0.003)
