@@ -1,7 +1,7 @@
 """A light MGAN: ResNet-18's first three stages at stride 8, on stills and parts of three clips.
 
 Penn-Fudan's people have visible boxes, those of MOT15's clips count as wholly visible. 2000
-iterations take 25 minutes on one CPU core with bfloat16 (``tools/train.py --amp``).
+iterations take half an hour on one CPU core with bfloat16 (``tools/train.py --amp``).
 ``work_dirs/pretrained/resnet18.pth`` comes from tools/model_converters/resnet18_folded.py.
 """
 

@@ -1,13 +1,12 @@
 """People in photographs and in the first parts of three clips, to train; the clips' ends, to test.
 
-Penn-Fudan's 170 stills and the first two fifths of PETS09-S2L1, TUD-Stadtmitte and ETH-Sunnyday
+136 of Penn-Fudan's stills and the first two fifths of PETS09-S2L1, TUD-Stadtmitte and ETH-Sunnyday
 are trained on; the second halves of the clips are tested on. So tests are on places (and some
 people) seen in training, never on frames of it. MMDYN_DATA names the folder that holds pennfudan/
 and mot15/ (default ../shared/data). The annotations are made once:
 
     DATA=${MMDYN_DATA:-../shared/data}
-    python tools/dataset_converters/pennfudan2coco.py $DATA/pennfudan --val-every 0 \\
-        --out work_dirs/pennfudan
+    python tools/dataset_converters/pennfudan2coco.py $DATA/pennfudan --out work_dirs/pennfudan
     for clip in PETS09-S2L1 TUD-Stadtmitte ETH-Sunnyday; do
         for part in "train 0 0.4" "test 0.5 1"; do
             set -- $part

@@ -90,8 +90,8 @@ class CSPNeck(BaseModule):
         sizes = [tuple(x.shape[-2:]) for x in maps]
         if len(set(sizes)) > 1:
             raise ValueError(
-                f"CSPNeck's maps come out as {sizes}: expected images whose height and width are "
-                f"multiples of {math.lcm(*self.strides)}; set data_preprocessor.pad_size_divisor "
-                "to that"
+                f"CSPNeck's maps come out as {sizes}: expected a backbone whose outputs have the "
+                f"strides {self.strides}, and images whose height and width are multiples of "
+                f"{math.lcm(*self.strides)} (data_preprocessor.pad_size_divisor)"
             )
         return (torch.cat(maps, 1),)

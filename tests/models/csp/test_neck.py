@@ -55,7 +55,7 @@ def test_refusals_name_the_remedy():
     with pytest.raises(ValueError, match="must name the same outputs"):
         CSPNeck((6, 8), (8,))
     neck, (fine, *coarse) = CSPNeck((6, 8, 10), (8, 16, 16), out_channels=5), features()
-    with pytest.raises(ValueError, match=r"\(14, 16\).*multiples of 16; set.*pad_size_divisor"):
+    with pytest.raises(ValueError, match=r"\(14, 16\).*multiples of 16 .*pad_size_divisor"):
         neck([fine[:, :, :7], *coarse])
     with pytest.raises(ValueError, match="built for 3 feature maps and got 2"):
         CSPNeck((6, 8, 10), (8, 16, 16), out_channels=5)(features()[:2])
