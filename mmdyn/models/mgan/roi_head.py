@@ -83,15 +83,17 @@ class MGANRoIHead(StandardRoIHead):
             features = self.shared_head(features)
         features, logits = self.attention(features)
         cls_score, bbox_pred = self.bbox_head(features)
-        if cls_score.dtype == torch.bfloat16:  # too coarse for boxes, unknown to NMS
+        # Halves are too coarse for boxes, and NMS does not know them on a CPU.
+        if cls_score.dtype in (torch.float16, torch.bfloat16):
             cls_score, bbox_pred = cls_score.float(), bbox_pred.float()
         return dict(
             cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=features, attention_logits=logits
         )
 
     def _features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
-        # RoIAlign has no bfloat16.
-        if x[0].dtype != torch.bfloat16:
+        # RoIAlign has no bfloat16, and float16 on CUDA alone.
+        known = (torch.float32, torch.float64, torch.float16 if x[0].is_cuda else None)
+        if x[0].dtype in known:
             return self.bbox_roi_extractor(x, rois)
         with torch.autocast(x[0].device.type, enabled=False):
             return self.bbox_roi_extractor(tuple(level.float() for level in x), rois.float())

@@ -72,16 +72,17 @@ def test_a_mask_head_is_refused():
         small_mgan(mask_head=dict(type="FCNMaskHead"))
 
 
-def test_autocast_trains_and_predicts():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_trains_and_predicts(dtype):
     model = small_mgan()
     model.init_weights()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         losses = losses_of(model, sample_of(0))
     total(losses).backward()
     assert torch.isfinite(total(losses))
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
     model.eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+    with torch.autocast("cpu", dtype=dtype), torch.no_grad():
         found = model.test_step(batch_of(sample_of(0)))
         batch = model.data_preprocessor(batch_of(sample_of(0)))
         scores, deltas = model.rpn_head(model.extract_feat(batch["inputs"]))
