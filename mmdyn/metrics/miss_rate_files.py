@@ -205,8 +205,8 @@ def read_found(
             )
         boxes[image].append(box)
         scores[image].append(score)
-    others = {repr(entry["category_id"]) for entry in detections} if not boxes else set()
-    if others - {repr(annotated.category_id)}:
+    others = {repr(entry["category_id"]) for entry in detections}
+    if others and all(entry["category_id"] != annotated.category_id for entry in detections):
         logger.warning(
             "%s: no detection is of category %r ('%s'), they are of %s: everybody is missed; name "
             "another category (--category), or use the annotations' numbers", source,

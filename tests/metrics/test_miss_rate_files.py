@@ -52,6 +52,8 @@ def test_an_entry_that_is_wrong_is_named(wrong):
 
 def test_detections_of_other_categories_alone_are_told_of(caplog):
     assert read_found([entry(), entry(category_id=2)], read_truths(TRUTH)) and not caplog.text
+    elsewhere = [entry(image_id=3), entry(category_id=2)]  # an image that nobody labelled
+    assert read_found(elsewhere, read_truths(TRUTH)) == {} and not caplog.text
     assert read_found([entry(category_id=7)], read_truths(TRUTH), source="a.json") == {}
     assert "a.json: no detection is of category 1 ('pedestrian'), they are of 7" in caplog.text
 
