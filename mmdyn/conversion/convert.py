@@ -68,7 +68,7 @@ def convert_model(model: nn.Module, config: Any, trial: bool = True) -> Conversi
 
 
 def _tell_of_little(report: ConversionReport) -> None:
-    share = getattr(report, "sparse_mac_share", None)
+    share = report.sparse_mac_share
     if share is not None and share < _LITTLE:
         logger.warning(
             "only %.0f%% of the multiply-accumulates of %s run on blocks: it will hardly be "
