@@ -226,7 +226,7 @@ def times(factor: float | None) -> str:
 
 
 def show(rows: list[dict], allocator: bool) -> None:
-    names, peers = list(rows[0]["dense_ms"]), list(rows[0].get("peer_ms", {}))
+    names, peers = list(rows[0]["dense_ms"]), list(rows[0]["peer_ms"])
     head = ["arithmetic", *(f"{n} ms" for n in [*names, *peers]), "sparse ms", "policy ms"]
     table = Table(*head, "first frames ms", "speed-up", "ideal", "of ideal", "state MB", "RSS MB")
     for row in rows:

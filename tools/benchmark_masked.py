@@ -39,6 +39,7 @@ class MaskedCore(nn.Module):
         super().__init__()
         self.core = fuse_conv_bn(copy.deepcopy(core))
         self.active, self.block = active, block
+        self.cells = torch.ones(1, 1, 1, 1)  # of the frame, and what they are on its maps
         self.masks: dict[tuple[int, int], Tensor] = {}
         found = [conv for conv in self.core.modules() if can_mask(conv)]
         for conv in found:

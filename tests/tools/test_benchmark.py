@@ -7,7 +7,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 ROW = dict(
-    active=0.0, dense_ms=dict(eager=2.0), sparse_ms=1.0, policy_ms=0.1, first_frames_ms=[3.0],
+    active=0.0, dense_ms=dict(eager=2.0), peer_ms={}, sparse_ms=1.0, policy_ms=0.1,
+    first_frames_ms=[3.0],
     speedup=2.0, ideal=None, frac=0.0, state_mb=0, peak_rss_mb=1, config="c", shape=[64, 64],
     dtype="fp32", device="cpu", threads=1, torch="2", max_abs_difference_all=0.0,
     disturbed_samples=0,
