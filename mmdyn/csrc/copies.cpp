@@ -37,12 +37,6 @@ int64_t grain(int64_t bytes) {
   return std::max<int64_t>(1, 65536 / std::max<int64_t>(bytes, 1));
 }
 
-// The mean of four rows of n numbers.
-WIDEST void mean_of_four(float* __restrict__ out, const float* a, const float* b, const float* c,
-                         const float* d, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] = ((a[i] + b[i]) + (c[i] + d[i])) * 0.25f;
-}
-
 // Blocks (n, C, bh, bw) with halo pixels from rows index (n, L) of the store, in raster order; from
 // an index (n, L, 4), the means of four rows.
 Tensor gather_windows(const Tensor& blocks, const Tensor& store, const Tensor& index,

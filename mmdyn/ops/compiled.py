@@ -22,7 +22,9 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parent.parent / "csrc"
-SOURCES = (FOLDER / "copies.cpp", FOLDER / "pictures.cpp", FOLDER / "rows.h")
+SOURCES = tuple(
+    FOLDER / name for name in ("copies.cpp", "packed_conv.cpp", "pictures.cpp", "rows.h", "tiles.h")
+)
 _OFF = "MMDYN_COMPILED"
 
 

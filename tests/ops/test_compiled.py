@@ -18,7 +18,7 @@ from mmdyn.ops import compiled
 assert compiled.load(Path(sys.argv[1]))
 for name in (
     "gather_windows", "write_ring", "gather_cells", "scatter_cells", "depthwise_taps", "shrink",
-    "lost_detail", "enlarge",
+    "lost_detail", "enlarge", "packed_windows", "packed_rows",
 ):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"mmdyn::{name}", "CPU"), name
 import pytest
@@ -94,20 +94,38 @@ def library(tmp_path_factory) -> Path:
         raise
 
 
-def test_the_operators_keep_their_tests(library):
-    env = {**os.environ, "MMDYN_COMPILED": "0", "PYTHONPATH": str(ROOT)}
+@pytest.mark.parametrize("bits", ["512", "256"])
+def test_the_operators_keep_their_tests(library, bits):
+    env = {**os.environ, "MMDYN_COMPILED": "0", "PYTHONPATH": str(ROOT), "MMDYN_TILE_BITS": bits}
     tests = [
         "windows/test_reference.py",
         "cells/test_reference.py",
         "test_library.py",
         "conv/test_linear.py",
+        "conv/test_packed.py",
         "pictures/test_reference.py",
     ]
+    if bits != "512":
+        tests = [name for name in tests if name.startswith("conv")]
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(library), *(f"tests/ops/{name}" for name in tests)],
         cwd=ROOT, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
+
+
+def test_a_processor_without_wide_registers_is_not_served(library):
+    code = (
+        "import sys, torch; from pathlib import Path; from mmdyn.ops import compiled;"
+        "assert compiled.load(Path(sys.argv[1])) and torch.ops.mmdyn.tile_bits() == 0;"
+        "from mmdyn.ops.conv import packed; assert not packed.tiles_work();"
+        "x = torch.ones(4, 16); w = packed.pack_panels(torch.ones(1, 16, 1, 1));"
+        "torch.set_grad_enabled(False); packed.packed_rows(x, None, w, 1, None, False, None)"
+    )
+    env = {**os.environ, "MMDYN_COMPILED": "0", "PYTHONPATH": str(ROOT), "MMDYN_TILE_BITS": "0"}
+    ran = subprocess.run([sys.executable, "-c", code, str(library)], env=env, capture_output=True,
+                         text=True, check=False)  # fmt: skip
+    assert ran.returncode == 1 and "neither AVX-512 nor AVX2: use conv_windows" in ran.stderr
 
 
 def test_half_blocks_and_every_type(library):

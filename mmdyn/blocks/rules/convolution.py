@@ -69,7 +69,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     spec = ConvSpec(key, weight, bias, stride, dilation, groups, dtype)
     if not x.frame.grid.has_halves and taps_pay(plan, kernel, groups, weight, pad):
         return _conv_taps(x, spec, plan, kernel, pad)
-    inputs, aliased = windows_for_conv(x, "conv2d", plan.halo, pad, dtype)
+    inputs, aliased = windows_for_conv(x, "conv2d", plan.halo, pad, dtype, groups)
     return x.like(defer(x.frame, spec, inputs, aliased), plan.out_block)
 
 

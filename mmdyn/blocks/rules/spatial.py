@@ -12,7 +12,7 @@ from mmdyn.blocks.grid import Level
 from mmdyn.blocks.padded import PaddedBlockTensor
 from mmdyn.blocks.tables import Halo, Pair
 from mmdyn.blocks.tensor import BlockTensor, Packed
-from mmdyn.ops.conv import Windows, halo_means, reads_in_place
+from mmdyn.ops.conv import Windows, halo_means, reads_in_place, tiles_serve
 from mmdyn.ops.windows import gather_windows, write_ring
 
 
@@ -159,16 +159,16 @@ def located_windows(
 
 
 def windows_for_conv(
-    x: BlockTensor, op: str, halo: Halo, padding: Padding, dtype
+    x: BlockTensor, op: str, halo: Halo, padding: Padding, dtype, groups: int
 ) -> tuple[tuple, bool]:
     """What a convolution reads, and whether that is somebody's blocks rather than a copy."""
     blocks, halves = x.packed
-    if not any(halo) or not reads_in_place(blocks.to(dtype)):
+    if not any(halo) or not reads_in_place(blocks.to(dtype), groups):
         windows = windows_of(x, op, halo, padding.mode, padding.value, dtype)
         return windows, not any(halo)
     packed = blocks.to(dtype), None if halves is None else halves.to(dtype)
     full, half = located_windows(x, op, packed, halo, padding.mode, padding.value)
-    if half is not None:
+    if half is not None and not tiles_serve(half, groups):  # Triton's kernels take one row
         store, rows = halo_means(half.store, half.rows)
         half = half._replace(store=store, rows=rows)
     return (full, half), True

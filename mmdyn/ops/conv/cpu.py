@@ -1,4 +1,4 @@
-"""oneDNN's fused convolution behind one class, with `F.conv2d` where it is not to be had.
+"""The fastest convolution on a CPU behind one class: compiled here, oneDNN's fused one, `F.conv2d`.
 
 `torch.ops.mkldnn` is not public API: it is probed once, and a failure falls back to the reference.
 """
@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdyn.ops.conv.in_place import Windows, conv_windows
-from mmdyn.ops.conv.reference import Epilogue
+from mmdyn.ops.conv.in_place import conv_windows
+from mmdyn.ops.conv.packed import PackedPanels, tiles_serve
+from mmdyn.ops.conv.reference import Epilogue, Windows
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
@@ -65,6 +66,7 @@ class PackedConv:
         # By height and width: oneDNN orders a weight by these, and takes another order badly.
         self._packed: dict[tuple[int, ...], Tensor | UnfoldedConv] = {}
         self._taps: Tensor | None = None  # (kh, kw, Cin / groups, Cout)
+        self._panels: PackedPanels | None = None
 
     @staticmethod
     def _pack(weight: Tensor, stride, dilation, groups: int, size) -> Tensor:
@@ -86,6 +88,8 @@ class PackedConv:
         Returns:
             (n, Cout, Hout, Wout), channels-last.
         """
+        if tiles_serve(x, self.groups) and self.weight.dtype == x.dtype:
+            return self._by_panels(x, epilogue, residual)
         if isinstance(x, Windows):
             return self._in_place(x, epilogue, residual)
         if x.device.type == "cpu" and x.shape[0] and self._fusible(x, epilogue, residual):
@@ -110,6 +114,13 @@ class PackedConv:
             packed = self._pack(self.weight, self.stride, self.dilation, self.groups, x.shape)
         self._packed[size] = packed
         return packed
+
+    def _by_panels(
+        self, x: Tensor | Windows, epilogue: Epilogue, residual: Tensor | None
+    ) -> Tensor:
+        if self._panels is None:
+            self._panels = PackedPanels(self.weight, self.bias)
+        return self._panels.windows(x, self.stride, self.dilation, epilogue, residual)
 
     def _in_place(self, x: Windows, epilogue: Epilogue, residual: Tensor | None) -> Tensor:
         if self._taps is None:

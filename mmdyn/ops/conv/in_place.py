@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from mmdyn.ops.conv import reference
+from mmdyn.ops.conv.packed import tiles_serve
 from mmdyn.ops.library import define, serve_cuda, triton_is_there
 
 conv_windows = define(
@@ -27,27 +26,11 @@ serve_cuda("conv_taps", "mmdyn.ops.conv.triton_kernel", reference.conv_taps)
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-class Windows(NamedTuple):
-    """Blocks and where their halo lies: what ``gather_windows`` takes, `rows` being its index."""
-
-    blocks: Tensor
-    store: Tensor
-    rows: Tensor
-    places: Tensor
-    halo: tuple[int, int, int, int]
-
-    @property
-    def shape(self) -> torch.Size:
-        return self.blocks.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.blocks.dtype
-
-
-def reads_in_place(x: Tensor) -> bool:
-    """Whether convolutions of `x` need no gathered windows: where Triton's kernels serve."""
-    return x.device.type == "cuda" and x.dtype in _DTYPES and triton_is_there()
+def reads_in_place(x: Tensor, groups: int = 1) -> bool:
+    """Whether convolutions of `x` need no gathered windows: where a kernel reads the halos."""
+    if x.device.type == "cuda":
+        return x.dtype in _DTYPES and triton_is_there()
+    return tiles_serve(x, groups)
 
 
 def halo_means(store: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""oneDNN's fused matrix product, and the convolution that gathers its taps for it.
+"""Matrix products with their epilogue, and the convolution whose taps are gathered rows.
 
 On AMD processors it is more than twice as fast as ``torch.addmm``, whose MKL takes another path
 there. Like the convolution it is probed once, and a failure falls back to `addmm`.
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmdyn.ops.conv import reference
 from mmdyn.ops.conv.in_place import conv_taps, reads_in_place
+from mmdyn.ops.conv.packed import PackedPanels, tiles_serve
 from mmdyn.ops.conv.reference import Epilogue
 from mmdyn.ops.library import define
 
@@ -54,6 +55,7 @@ class PackedLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         self._packed: Tensor | None = None
+        self._panels: PackedPanels | None = None
 
     def __call__(
         self, rows: Tensor, epilogue: Epilogue = _PLAIN, residual: Tensor | None = None
@@ -68,6 +70,8 @@ class PackedLinear:
         Returns:
             (M, N).
         """
+        if tiles_serve(rows) and self.weight.dtype == rows.dtype:
+            return self.panels(1).rows(rows, None, epilogue, residual)
         fits = rows.dtype == self.weight.dtype and rows.device.type == "cpu" and rows.shape[0]
         if not fits or not fused_linear_works(rows.dtype):
             out = rows @ self.weight
@@ -83,6 +87,13 @@ class PackedLinear:
             rows, self._packed, self.bias, name or "none", list(scalars), ""
         )
         return out if residual is None else epilogue(out, residual)
+
+    def panels(self, taps: int) -> PackedPanels:
+        """The weight in panels, K being so many taps of the same channels."""
+        if self._panels is None:
+            by_tap = self.weight.unflatten(0, (taps, 1, -1))
+            self._panels = PackedPanels(by_tap.permute(3, 2, 0, 1), self.bias)
+        return self._panels
 
 
 class TapConv:
@@ -116,7 +127,9 @@ class TapConv:
         Returns:
             (M, Cout).
         """
-        if reads_in_place(store):
+        if tiles_serve(store) and not self.depthwise and self.kernel.dtype == store.dtype:
+            return self.linear.panels(self.taps).rows(store, index, epilogue, residual)
+        if reads_in_place(store, self.channels if self.depthwise else 1):
             return conv_taps(
                 store, index, self.kernel if self.depthwise else self.by_tap, self.bias,
                 self.depthwise, epilogue.activation or "", epilogue.scalars, residual,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,24 @@ ACTIVATIONS = {
     "hardswish": lambda x: F.hardswish(x, inplace=True),
     "sigmoid": torch.sigmoid_,
 }
+
+
+class Windows(NamedTuple):
+    """Blocks and where their halo lies: what ``gather_windows`` takes, `rows` being its index."""
+
+    blocks: Tensor
+    store: Tensor
+    rows: Tensor
+    places: Tensor
+    halo: tuple[int, int, int, int]
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.blocks.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.blocks.dtype
 
 
 def fold_norm(weight: Tensor, bias: Tensor | None, norm: tuple) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,154 @@
+"""The convolution compiled for blocks, and without it its reference, against PyTorch's own."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmdyn.ops.conv import Epilogue, PackedConv, Windows, packed
+from mmdyn.ops.conv.linear import PackedLinear, TapConv
+from mmdyn.ops.conv.packed import PackedPanels, pack_panels, tiles_serve, unpack_panels
+from mmdyn.ops.windows import reference as windows
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+def draw(*shape, seed=0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def close(got, wanted) -> None:
+    assert got.shape == wanted.shape
+    scale = max([1.0, *wanted[wanted.isfinite()].abs().flatten().tolist()])
+    torch.testing.assert_close(
+        got.double(), wanted.double(), rtol=0, atol=2e-5 * scale, equal_nan=True
+    )
+
+
+def located(n: int, channels: int, side: tuple[int, int], halo, means: bool) -> Windows:
+    """Blocks, and halos drawn from a store of 50 rows."""
+    blocks = draw(n, channels, *side).to(memory_format=torch.channels_last)
+    height, width = side[0] + halo[0] + halo[1], side[1] + halo[2] + halo[3]
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    inside[halo[0] : halo[0] + side[0], halo[2] : halo[2] + side[1]] = True
+    places = (~inside).flatten().nonzero().flatten()
+    count = len(places)
+    shape = (n, count, 4) if means else (n, count)
+    index = torch.randint(0, 50, shape, generator=torch.Generator().manual_seed(1))
+    all_places = (torch.arange(n)[:, None] * height * width + places).flatten()
+    return Windows(blocks, draw(50, channels, seed=2), index, all_places, halo)
+
+
+@pytest.mark.parametrize("outputs", [1, 8, 18, 32, 40, 72])
+@pytest.mark.parametrize("channels", [16, 18, 64])
+def test_panels_hold_the_weight(outputs, channels):
+    weight = draw(outputs, channels, 3, 2)
+    taps = unpack_panels(pack_panels(weight), outputs, 6)
+    assert torch.equal(taps.unflatten(0, (3, 2)).permute(3, 2, 0, 1), weight)
+
+
+@pytest.mark.parametrize("means", [False, True], ids=["rows", "means"])
+@pytest.mark.parametrize(
+    "kernel, stride, dilation, halo",
+    [
+        ((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+        ((3, 3), (2, 2), (1, 1), (1, 0, 1, 0)),
+        ((3, 3), (1, 1), (4, 4), (4, 4, 4, 4)),
+        ((1, 3), (1, 1), (1, 1), (0, 0, 1, 1)),
+        ((5, 2), (1, 2), (1, 1), (2, 2, 0, 0)),
+        ((3, 3), (1, 1), (1, 1), (2, 0, 0, 2)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("side", [(2, 2), (4, 6)], ids=str)
+@pytest.mark.parametrize("channels, outputs", [(48, 64), (24, 5)])
+def test_halos_are_read_where_they_lie(
+    kernel, stride, dilation, halo, side, channels, outputs, means
+):
+    x = located(5, channels, side, halo, means)
+    weight, bias = draw(outputs, channels, *kernel), draw(outputs)
+    whole = windows.gather_windows(*x)
+    plain = F.conv2d(whole, weight, bias, stride, 0, dilation)
+    other = draw(*plain.shape, seed=3).to(memory_format=torch.channels_last)
+    panels = PackedPanels(weight, bias)
+    for epilogue in (Epilogue(), Epilogue("relu"), Epilogue("leaky_relu", (0.1,))):
+        for residual in (None, other):
+            wanted = epilogue(plain.clone(), residual)
+            for source in (x, whole):
+                got = panels.windows(source, stride, dilation, epilogue, residual)
+                assert got.is_contiguous(memory_format=torch.channels_last)
+                close(got, wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("rows", [0, 1, 5, 13, 14, 15, 111, 112, 113, 500])
+@pytest.mark.parametrize("outputs", [1, 16, 33, 96])
+def test_any_number_of_rows(rows, outputs, threads):
+    store, weight, bias = draw(rows, 20), draw(outputs, 20, 1, 1), draw(outputs)
+    wanted = torch.relu(store @ weight.flatten(1).t() + bias)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        close(PackedPanels(weight, bias).rows(store, None, Epilogue("relu"), None), wanted)
+        close(PackedPanels(weight, None).rows(store, None, Epilogue(), wanted),
+              store @ weight.flatten(1).t() + wanted)  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("channels", [512, 1024, 2048])
+def test_deep_inputs_whose_rows_lie_whole_pages_apart(channels):
+    store, weight = draw(60, channels), draw(40, channels, 2, 2)
+    index = torch.randint(0, 60, (30, 4), generator=torch.Generator().manual_seed(4))
+    picked = store[index].flatten(1).double()
+    wanted = picked @ weight.permute(2, 3, 1, 0).flatten(0, 2).double()
+    close(PackedPanels(weight, None).rows(store, index, Epilogue(), None), wanted)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_a_number_stays_where_it_is_read(bad):
+    x = draw(2, 16, 5, 5).to(memory_format=torch.channels_last)
+    x[1, 3, 2, 2] = bad
+    weight = draw(20, 16, 3, 3)
+    wanted = torch.relu(F.conv2d(x, weight))
+    got = PackedPanels(weight, None).windows(x, (1, 1), (1, 1), Epilogue("relu"), None)
+    assert torch.equal(got.isfinite(), wanted.isfinite())
+    assert torch.equal(got.isnan(), wanted.isnan())
+    close(got[:1], wanted[:1])
+
+
+def test_what_is_served():
+    rows = draw(4, 16)
+    assert tiles_serve(rows) == packed.tiles_work()
+    for x in (rows.double(), rows.bfloat16(), rows[:, :15], rows.to("meta")):
+        assert not tiles_serve(x)
+    assert not tiles_serve(rows, groups=2)
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_the_classes_give_the_same_either_way(monkeypatch, served):
+    if served and not packed.tiles_work():
+        pytest.skip("not compiled, or a processor without AVX2")
+    monkeypatch.setattr(packed, "tiles_work", lambda: served)
+    x, weight, bias = draw(3, 32, 6, 6), draw(24, 32, 3, 3), draw(24)
+    x = x.to(memory_format=torch.channels_last)
+    conv = PackedConv(weight, bias, (1, 1), (1, 1), 1)
+    close(conv(x, Epilogue("relu")), torch.relu(F.conv2d(x, weight, bias)))
+    assert (conv._panels is not None) == served
+    rows = draw(40, 32)
+    linear = PackedLinear(weight[:, :, 0, 0].t().contiguous(), bias)
+    close(linear(rows), rows @ weight[:, :, 0, 0].t() + bias)
+    index = torch.randint(0, 40, (7, 9), generator=torch.Generator().manual_seed(5))
+    taps = TapConv(weight, bias, depthwise=False)
+    wanted = rows[index].flatten(1) @ weight.permute(2, 3, 1, 0).flatten(0, 2) + bias
+    close(taps(rows, index, Epilogue(), None), wanted)
+
+
+def test_a_cast_network_is_not_served_by_old_panels():
+    conv = PackedConv(draw(8, 16, 1, 1), None, (1, 1), (1, 1), 1)
+    x = draw(2, 16, 3, 3).double()
+    with pytest.raises(RuntimeError):
+        conv(x)  # the weight is float32: nothing converts silently
