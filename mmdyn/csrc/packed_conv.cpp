@@ -11,15 +11,16 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <vector>
+#include <memory>
 
+#include "amx.h"
+#include "places.h"
 #include "rows.h"
 #include "tiles.h"
 
 namespace {
 
 using at::Tensor;
-using Lines = std::vector<const float*>;
 
 constexpr int64_t kChunk = 512;  // inputs (tap and channel) whose weights the cache is to hold
 constexpr int64_t kRow = kChunk + 16;
@@ -40,66 +41,18 @@ int64_t tile_bits() {
   return bits;
 }
 
-// Where the inputs of output pixels lie: windows of blocks, or rows that an index names.
-struct Source {
-  const float *blocks, *store;
-  const int64_t* index;  // (n, halo pixels of a window); of rows (pixels, taps), or null
-  int64_t channels, height, width, top, left, window, halo;  // of a block; of a window
-  int64_t out_height, out_width, kernel[2], stride[2], dilation[2];
-  bool rows;
-
-  int64_t taps() const { return kernel[0] * kernel[1]; }
-
-  const float* row(int64_t place) const { return store + place * channels; }
-
-  // The input of window line y, column x of block n.
-  const float* at(int64_t n, int64_t y, int64_t x) const {
-    const int64_t inner = y - top, column = x - left;
-    const bool beside = inner < 0 || inner >= height;
-    if (!beside && column >= 0 && column < width) {
-      return blocks + ((n * height + inner) * width + column) * channels;
-    }
-    int64_t place = y * window + x - std::min(std::max<int64_t>(inner, 0), height) * width;
-    if (!beside && column >= width) place -= width;
-    place += n * halo;
-    return row(index ? index[place] : place);
-  }
-
-  // For pixels [first, first + count): lines[tap * kBlock + i].
-  void locate(int64_t first, int64_t count, Lines& lines) const {
-    if (rows) {
-      for (int64_t i = 0; i < count; ++i) {
-        for (int64_t t = 0; t < taps(); ++t) {
-          lines[t * kBlock + i] = row(index ? index[(first + i) * taps() + t] : first + i);
-        }
-      }
-      return;
-    }
-    const int64_t area = out_height * out_width;
-    int64_t n = first / area, y = first % area / out_width, x = first % out_width;
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t v = 0, t = 0; v < kernel[0]; ++v) {
-        for (int64_t u = 0; u < kernel[1]; ++u, ++t) {
-          lines[t * kBlock + i] =
-              at(n, y * stride[0] + v * dilation[0], x * stride[1] + u * dilation[1]);
-        }
-      }
-      if (++x == out_width) x = 0, ++y;
-      if (y == out_height) y = 0, ++n;
-    }
-  }
-};
-
+template <typename T>
 struct Product {
-  Source source;
-  const float *packed, *bias, *residual;
-  float* out;
+  Source<T> source;
+  const T *packed, *residual;
+  const float* bias;
+  T* out;
   int64_t outputs, inputs;  // channels; taps times channels
   bool relu;
 };
 
 // Inputs [from, from + depth) of one tap of some pixels, side by side.
-void copy_chunk(const float* const* lines, int64_t from, int64_t depth, int64_t count, float* to, Lines& at) {
+void copy_chunk(const float* const* lines, int64_t from, int64_t depth, int64_t count, float* to, Lines<float>& at) {
   for (int64_t i = 0; i < count; ++i) {
     at[i] = to + i * kRow;
     std::memcpy(to + i * kRow, lines[i] + from, depth * sizeof(float));
@@ -108,10 +61,10 @@ void copy_chunk(const float* const* lines, int64_t from, int64_t depth, int64_t 
 
 struct Scratch {
   explicit Scratch(int64_t taps)
-      : lines(taps * kBlock), copied(kBlock), pixels(kBlock * kRow), sums(kBlock * kPanel),
-        added(kBlock * kPanel) {}
-  Lines lines, copied;
-  std::vector<float> pixels, sums, added;  // the last two of a panel that is not full
+      : lines(taps * kBlock), copied(kBlock), pixels(new float[kBlock * kRow]),
+        sums(new float[kBlock * kPanel]), added(new float[kBlock * kPanel]) {}
+  Lines<float> lines, copied;
+  std::unique_ptr<float[]> pixels, sums, added;  // the last two of a panel that is not full
 };
 
 // Some channels of a row-wise matrix, as rows of a whole panel or back.
@@ -126,7 +79,7 @@ void copy_columns(const float* from, int64_t from_pitch, float* to, int64_t to_p
 
 // One chunk of inputs of some pixels times one panel.
 template <typename Isa>
-void multiply(const Product& p, int64_t panel, int64_t first, int64_t count, Tile t, Scratch& s) {
+void multiply(const Product<float>& p, int64_t panel, int64_t first, int64_t count, Tile t, Scratch& s) {
   const int64_t channel = panel * kPanel, columns = std::min(kPanel, p.outputs - channel);
   float* out = p.out + first * p.outputs + channel;
   const float* added = p.residual ? p.residual + first * p.outputs + channel : nullptr;
@@ -134,8 +87,8 @@ void multiply(const Product& p, int64_t panel, int64_t first, int64_t count, Til
   if (whole) {
     t.c = out, t.pitch = p.outputs, t.residual = added;
   } else {
-    t.c = s.sums.data(), t.pitch = kPanel, t.residual = added ? s.added.data() : nullptr;
-    if (t.last && added) copy_columns(added, p.outputs, s.added.data(), kPanel, count, columns);
+    t.c = s.sums.get(), t.pitch = kPanel, t.residual = added ? s.added.get() : nullptr;
+    if (t.last && added) copy_columns(added, p.outputs, s.added.get(), kPanel, count, columns);
   }
   if (p.bias) t.bias = p.bias + channel;
   for (int64_t i = 0; i < count; i += Isa::kRows) {
@@ -143,12 +96,12 @@ void multiply(const Product& p, int64_t panel, int64_t first, int64_t count, Til
     t.lines += Isa::kRows, t.c += Isa::kRows * t.pitch;
     if (t.residual) t.residual += Isa::kRows * t.pitch;
   }
-  if (!whole && t.last) copy_columns(s.sums.data(), kPanel, out, p.outputs, count, columns);
+  if (!whole && t.last) copy_columns(s.sums.get(), kPanel, out, p.outputs, count, columns);
 }
 
 // Pixels [begin, end) of panels [low, high).
 template <typename Isa>
-void run_part(const Product& p, int64_t begin, int64_t end, int64_t low, int64_t high) {
+void run_part(const Product<float>& p, int64_t begin, int64_t end, int64_t low, int64_t high) {
   Scratch s(p.source.taps());
   for (int64_t first = begin; first < end; first += kBlock) {
     const int64_t count = std::min(kBlock, end - first);
@@ -160,7 +113,7 @@ void run_part(const Product& p, int64_t begin, int64_t end, int64_t low, int64_t
       whole.first = from == 0, whole.last = from + whole.depth == p.inputs, whole.relu = p.relu;
       if (p.source.channels % kPage == 0) {
         const int64_t tap = from / p.source.channels, start = from % p.source.channels;
-        copy_chunk(s.lines.data() + tap * kBlock, start, whole.depth, count, s.pixels.data(), s.copied);
+        copy_chunk(s.lines.data() + tap * kBlock, start, whole.depth, count, s.pixels.get(), s.copied);
         whole.lines = s.copied.data(), whole.from = 0;
       }
       for (int64_t panel = low; panel < high; ++panel) {
@@ -172,37 +125,104 @@ void run_part(const Product& p, int64_t begin, int64_t end, int64_t low, int64_t
   }
 }
 
-template <typename Isa>
-void run(const Product& p, int64_t pixels) {
-  const int64_t tiles = (pixels + Isa::kRows - 1) / Isa::kRows;
-  const int64_t panels = (p.outputs + kPanel - 1) / kPanel, threads = at::get_num_threads();
-  // Few pixels: each thread takes some of the channels, so that no weight is read twice.
-  int64_t across = tiles >= 8 * threads ? 1 : std::min(threads, panels);
-  const int64_t along = std::min(std::max<int64_t>(threads / across, 1), tiles);
-  at::parallel_for(0, along * across, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t i = task / across, j = task % across;
-      const int64_t from = tiles * i / along * Isa::kRows;
-      const int64_t to = std::min(tiles * (i + 1) / along * Isa::kRows, pixels);
-      run_part<Isa>(p, from, to, panels * j / across, panels * (j + 1) / across);
+#endif
+
+#ifdef HAS_AMX
+
+// Inputs [from, from + depth) of some pixels, tap by tap, side by side; zeros behind, up to a tile.
+void copy_inputs(const Product<Half>& p, const Lines<Half>& lines, int64_t from, int64_t depth,
+                 int64_t count, Half* to) {
+  const int64_t channels = p.source.channels, padding = -depth & (kStep - 1);
+  for (int64_t done = 0; done < depth;) {
+    const int64_t tap = (from + done) / channels, first = (from + done) % channels;
+    const int64_t length = std::min(depth - done, channels - first);
+    for (int64_t i = 0; i < count; ++i) {
+      std::memcpy(to + i * kHalfRow + done, lines[tap * kBlock + i] + first, length * sizeof(Half));
     }
-  });
+    done += length;
+  }
+  for (int64_t i = 0; padding && i < count; ++i) {
+    std::memset(static_cast<void*>(to + i * kHalfRow + depth), 0, padding * sizeof(Half));
+  }
+}
+
+// Pixels [begin, end) of panels [low, high).
+void run_part(const Product<Half>& p, int64_t begin, int64_t end, int64_t low, int64_t high) {
+  constexpr int64_t kSums = (kBlock + 31) / 32 * 32 * kPanel;
+  Lines<Half> lines(p.source.taps() * kBlock);
+  const std::unique_ptr<Half[]> pixels(new Half[(kBlock + 32) * kHalfRow]);
+  const std::unique_ptr<float[]> sums(new float[(high - low) * kSums]);
+  const int64_t padded = (p.inputs + kStep - 1) / kStep * kStep;
+  take_tiles();
+  for (int64_t first = begin; first < end; first += kBlock) {
+    const int64_t count = std::min(kBlock, end - first);
+    p.source.locate(first, count, lines);
+    for (int64_t from = 0; from < p.inputs; from += kDepth) {
+      const int64_t depth = std::min(kDepth, p.inputs - from);
+      copy_inputs(p, lines, from, depth, count, pixels.get());
+      for (int64_t panel = low; panel < high; ++panel) {
+        float* sum = sums.get() + (panel - low) * kSums;
+        const Half* weights = p.packed + (panel * padded + from) * kPanel;
+        for (int64_t i = 0; i < count; i += 32) {
+          add_product(pixels.get() + i * kHalfRow, weights, depth, sum + i * kPanel, from == 0,
+                      count - i <= 16);
+        }
+        if (from + depth < p.inputs) continue;
+        const int64_t channel = panel * kPanel, place = first * p.outputs + channel;
+        finish(sum, count, std::min(kPanel, p.outputs - channel), p.bias ? p.bias + channel : nullptr,
+               p.residual ? p.residual + place : nullptr, p.out + place, p.outputs, p.relu);
+      }
+    }
+  }
+  leave_tiles();
 }
 
 #endif
 
-void run_any(const Product& p, int64_t pixels) {
-#ifdef HAS_TILES
+// Gives each thread some pixels, or where these are few some of the panels, so that no weight is read
+// twice. `rows`: pixels that belong together.
+template <typename Part>
+void share(int64_t pixels, int64_t rows, int64_t outputs, const Part& part) {
+  const int64_t tiles = (pixels + rows - 1) / rows, panels = (outputs + kPanel - 1) / kPanel;
+  const int64_t threads = at::get_num_threads();
+  const int64_t across = tiles >= 8 * threads ? 1 : std::min(threads, panels);
+  const int64_t along = std::min(std::max<int64_t>(threads / across, 1), tiles);
+  at::parallel_for(0, along * across, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t i = task / across, j = task % across;
+      const int64_t to = std::min(tiles * (i + 1) / along * rows, pixels);
+      part(tiles * i / along * rows, to, panels * j / across, panels * (j + 1) / across);
+    }
+  });
+}
+
+void run(const Product<float>& p, int64_t pixels) {
   if (pixels == 0) return;
-  if (tile_bits() == 512) return run<Avx512>(p, pixels);
-  if (tile_bits() == 256) return run<Avx2>(p, pixels);
+#ifdef HAS_TILES
+  const bool wide = tile_bits() == 512;
+  TORCH_CHECK(wide || tile_bits() == 256, "this processor has neither AVX-512 nor AVX2: use conv_windows");
+  share(pixels, wide ? Avx512::kRows : Avx2::kRows, p.outputs, [&](auto... part) {
+    if (wide) run_part<Avx512>(p, part...);
+    else run_part<Avx2>(p, part...);
+  });
+#else
+  TORCH_CHECK(false, "this processor has neither AVX-512 nor AVX2: use conv_windows");
 #endif
-  TORCH_CHECK(pixels == 0, "this processor has neither AVX-512 nor AVX2: use conv_windows");
+}
+
+void run(const Product<Half>& p, int64_t pixels) {
+  TORCH_CHECK(has_amx(), "this processor has no AMX: use conv_windows");
+#ifdef HAS_AMX
+  if (pixels) share(pixels, 32, p.outputs, [&](auto... part) { run_part(p, part...); });
+#endif
 }
 
 // Rows (n * L, C): the means of the four rows that an index (n, L, 4) names.
 Tensor means_of(const Tensor& store, const Tensor& index) {
   const int64_t count = index.numel() / 4, c = store.size(1);
+  if (store.scalar_type() != at::kFloat) {
+    return store.index_select(0, index.reshape({-1})).view({count, 4, c}).mean(1);
+  }
   Tensor out = at::empty({count, c}, store.options());
   const float* from = store.const_data_ptr<float>();
   const int64_t* four = index.const_data_ptr<int64_t>();
@@ -216,23 +236,29 @@ Tensor means_of(const Tensor& store, const Tensor& index) {
   return out;
 }
 
-const float* data_of(const std::optional<Tensor>& x) {
-  return x ? x->const_data_ptr<float>() : nullptr;
+// What both operators do once it is known where the inputs lie; `out` and `residual` are row by row.
+template <typename T>
+void multiply(Product<T>& p, const Tensor& packed, const std::optional<Tensor>& bias, bool relu,
+              const Tensor& residual, Tensor& out, int64_t outputs) {
+  p.packed = packed.const_data_ptr<T>(), p.out = out.mutable_data_ptr<T>();
+  if (bias) p.bias = bias->const_data_ptr<float>();
+  if (residual.defined()) p.residual = residual.const_data_ptr<T>();
+  p.outputs = outputs, p.inputs = p.source.taps() * p.source.channels, p.relu = relu;
+  run(p, out.numel() / outputs);
 }
 
-Tensor packed_windows(const Tensor& blocks, const std::optional<Tensor>& store,
-                      const std::optional<Tensor>& index, const std::optional<Tensor>&,
-                      at::IntArrayRef halo, const Tensor& packed, int64_t outputs,
-                      at::IntArrayRef kernel, const std::optional<Tensor>& bias,
-                      at::IntArrayRef stride, at::IntArrayRef dilation, bool relu,
-                      const std::optional<Tensor>& residual) {
+template <typename T>
+Tensor windows_of(const Tensor& blocks, const std::optional<Tensor>& store,
+                  const std::optional<Tensor>& index, at::IntArrayRef halo, const Tensor& packed,
+                  int64_t outputs, at::IntArrayRef kernel, const std::optional<Tensor>& bias,
+                  at::IntArrayRef stride, at::IntArrayRef dilation, bool relu,
+                  const std::optional<Tensor>& residual) {
   const Tensor source = blocks.contiguous(at::MemoryFormat::ChannelsLast);
-  Product p{};
-  Source& s = p.source;
-  const int64_t n = blocks.size(0);
+  Product<T> p{};
+  Source<T>& s = p.source;
   s.channels = blocks.size(1), s.height = blocks.size(2), s.width = blocks.size(3);
   s.top = halo[0], s.left = halo[2], s.window = halo[2] + s.width + halo[3];
-  const int64_t lines = halo[0] + s.height + halo[1];
+  const int64_t n = blocks.size(0), lines = halo[0] + s.height + halo[1];
   s.halo = lines * s.window - s.height * s.width;
   for (int i : {0, 1}) s.kernel[i] = kernel[i], s.stride[i] = stride[i], s.dilation[i] = dilation[i];
   s.out_height = (lines - dilation[0] * (kernel[0] - 1) - 1) / stride[0] + 1;
@@ -241,46 +267,56 @@ Tensor packed_windows(const Tensor& blocks, const std::optional<Tensor>& store,
   if (store) {
     rows = store->contiguous(), places = index->contiguous();
     if (index->dim() == 3) rows = means_of(rows, places), places = Tensor();
-    s.store = rows.const_data_ptr<float>();
+    s.store = rows.const_data_ptr<T>();
     if (places.defined()) s.index = places.const_data_ptr<int64_t>();
   }
-  s.blocks = source.const_data_ptr<float>();
+  s.blocks = source.const_data_ptr<T>();
   Tensor out = at::empty({n, s.out_height, s.out_width, outputs}, blocks.options());
-  if (residual) {
-    added = residual->contiguous(at::MemoryFormat::ChannelsLast);
-    p.residual = added.const_data_ptr<float>();
-  }
-  p.packed = packed.const_data_ptr<float>(), p.bias = data_of(bias);
-  p.out = out.mutable_data_ptr<float>(), p.outputs = outputs;
-  p.inputs = s.taps() * s.channels, p.relu = relu;
-  run_any(p, n * s.out_height * s.out_width);
+  if (residual) added = residual->contiguous(at::MemoryFormat::ChannelsLast);
+  multiply(p, packed, bias, relu, added, out, outputs);
   return out.permute({0, 3, 1, 2});
+}
+
+template <typename T>
+Tensor rows_of(const Tensor& store, const std::optional<Tensor>& index, const Tensor& packed,
+               int64_t outputs, const std::optional<Tensor>& bias, bool relu,
+               const std::optional<Tensor>& residual) {
+  const Tensor rows = store.contiguous();
+  Product<T> p{};
+  Source<T>& s = p.source;
+  Tensor picked, added;
+  s.rows = true, s.store = rows.const_data_ptr<T>(), s.channels = store.size(1);
+  s.kernel[0] = index ? index->size(1) : 1, s.kernel[1] = 1;
+  if (index) picked = index->contiguous(), s.index = picked.const_data_ptr<int64_t>();
+  Tensor out = at::empty({index ? index->size(0) : store.size(0), outputs}, store.options());
+  if (residual) added = residual->contiguous();
+  multiply(p, packed, bias, relu, added, out, outputs);
+  return out;
+}
+
+// The places of halo pixels in the windows are in raster order and not needed.
+Tensor packed_windows(const Tensor& blocks, const std::optional<Tensor>& store,
+                      const std::optional<Tensor>& index, const std::optional<Tensor>&,
+                      at::IntArrayRef halo, const Tensor& packed, int64_t outputs,
+                      at::IntArrayRef kernel, const std::optional<Tensor>& bias,
+                      at::IntArrayRef stride, at::IntArrayRef dilation, bool relu,
+                      const std::optional<Tensor>& residual) {
+  const auto of = blocks.scalar_type() == at::kFloat ? windows_of<float> : windows_of<Half>;
+  return of(blocks, store, index, halo, packed, outputs, kernel, bias, stride, dilation, relu, residual);
 }
 
 Tensor packed_rows(const Tensor& store, const std::optional<Tensor>& index, const Tensor& packed,
                    int64_t outputs, const std::optional<Tensor>& bias, bool relu,
                    const std::optional<Tensor>& residual) {
-  const Tensor rows = store.contiguous();
-  Product p{};
-  Source& s = p.source;
-  Tensor picked, added;
-  s.rows = true, s.store = rows.const_data_ptr<float>(), s.channels = store.size(1);
-  s.kernel[0] = index ? index->size(1) : 1, s.kernel[1] = 1;
-  if (index) picked = index->contiguous(), s.index = picked.const_data_ptr<int64_t>();
-  const int64_t pixels = index ? index->size(0) : store.size(0);
-  Tensor out = at::empty({pixels, outputs}, store.options());
-  if (residual) added = residual->contiguous(), p.residual = added.const_data_ptr<float>();
-  p.packed = packed.const_data_ptr<float>(), p.bias = data_of(bias);
-  p.out = out.mutable_data_ptr<float>(), p.outputs = outputs;
-  p.inputs = s.taps() * s.channels, p.relu = relu;
-  run_any(p, pixels);
-  return out;
+  const auto of = store.scalar_type() == at::kFloat ? rows_of<float> : rows_of<Half>;
+  return of(store, index, packed, outputs, bias, relu, residual);
 }
 
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(mmdyn, m) {
   m.def("tile_bits() -> int", &tile_bits);
+  m.def("has_amx() -> bool", &has_amx);
 }
 
 TORCH_LIBRARY_IMPL(mmdyn, CPU, m) {

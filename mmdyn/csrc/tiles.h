@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "places.h"
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAS_TILES 1
 #include <immintrin.h>
@@ -13,7 +15,6 @@
 namespace {
 
 constexpr int64_t kPanel = 32;   // output channels that a packed weight keeps together
-constexpr int64_t kBlock = 112;  // pixels whose places are known at once: whole tiles
 
 struct Tile {
   const float* const* lines;  // where each pixel's inputs lie; of the next tap, kBlock further

@@ -22,9 +22,10 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parent.parent / "csrc"
-SOURCES = tuple(
-    FOLDER / name for name in ("copies.cpp", "packed_conv.cpp", "pictures.cpp", "rows.h", "tiles.h")
-)
+_NAMES = (
+    "amx.h", "copies.cpp", "packed_conv.cpp", "pictures.cpp", "places.h", "rows.h", "tiles.h",
+)  # fmt: skip
+SOURCES = tuple(FOLDER / name for name in _NAMES)
 _OFF = "MMDYN_COMPILED"
 
 

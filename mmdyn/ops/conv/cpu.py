@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdyn.ops.conv.in_place import conv_windows
-from mmdyn.ops.conv.packed import PackedPanels, tiles_serve
+from mmdyn.ops.conv.packed import PackedPanels, tiles_pay, tiles_serve
 from mmdyn.ops.conv.reference import Epilogue, Windows
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
@@ -88,7 +88,8 @@ class PackedConv:
         Returns:
             (n, Cout, Hout, Wout), channels-last.
         """
-        if tiles_serve(x, self.groups) and self.weight.dtype == x.dtype:
+        served = x.dtype == self.weight.dtype and tiles_serve(x, self.groups)
+        if served and (isinstance(x, Windows) or tiles_pay(x)):
             return self._by_panels(x, epilogue, residual)
         if isinstance(x, Windows):
             return self._in_place(x, epilogue, residual)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmdyn.ops.conv import reference
-from mmdyn.ops.conv.packed import tiles_serve
+from mmdyn.ops.conv.packed import halos_pay, tiles_serve
 from mmdyn.ops.library import define, serve_cuda, triton_is_there
 
 conv_windows = define(
@@ -30,7 +30,7 @@ def reads_in_place(x: Tensor, groups: int = 1) -> bool:
     """Whether convolutions of `x` need no gathered windows: where a kernel reads the halos."""
     if x.device.type == "cuda":
         return x.dtype in _DTYPES and triton_is_there()
-    return tiles_serve(x, groups)
+    return tiles_serve(x, groups) and halos_pay(x)
 
 
 def halo_means(store: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

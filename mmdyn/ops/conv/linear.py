@@ -70,7 +70,7 @@ class PackedLinear:
         Returns:
             (M, N).
         """
-        if tiles_serve(rows) and self.weight.dtype == rows.dtype:
+        if rows.dtype == self.weight.dtype == torch.float32 and tiles_serve(rows):
             return self.panels(1).rows(rows, None, epilogue, residual)
         fits = rows.dtype == self.weight.dtype and rows.device.type == "cpu" and rows.shape[0]
         if not fits or not fused_linear_works(rows.dtype):

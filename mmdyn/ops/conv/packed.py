@@ -1,8 +1,9 @@
-"""Float32 convolutions compiled for this purpose (``csrc/packed_conv.cpp``): windows of any size.
+"""Convolutions compiled for blocks (``csrc/packed_conv.cpp``): windows of any size.
 
 oneDNN fills its registers with the pixels of one row of one window, and reads a heavy weight anew
 for every window. These take pixels of all windows together, whichever side they have, and read
-each where it lies: in its block, in the ring store, or in a row that an index names.
+each where it lies: in its block, in the ring store, or in a row that an index names. Float32 needs
+AVX-512 or AVX2, bfloat16 AMX.
 """
 
 from __future__ import annotations
@@ -19,26 +20,38 @@ from mmdyn.ops.conv.reference import Epilogue, Windows
 from mmdyn.ops.library import define
 
 PANEL = 32  # as kPanel in csrc/tiles.h
+_STEP = 32  # as kStep in csrc/amx.h
+FEW = 6  # pixels of a block's side that leave oneDNN's registers half empty
 LEAST_CHANNELS = 16  # fewer are too little to copy at once
 _NO_HALO = (0, 0, 0, 0)
 
 
 def pack_panels(weight: Tensor) -> Tensor:
-    """A weight (Cout, Cin, kh, kw) as panels (ceil(Cout / 32), kh * kw * Cin, 32), zeros behind."""
+    """A weight (Cout, Cin, kh, kw) as panels of 32 output channels, with zeros behind.
+
+    Returns:
+        (ceil(Cout / 32), K, 32), where K = kh * kw * Cin; in bfloat16, K padded to whole tiles,
+        (ceil(Cout / 32), K / 2, 32, 2).
+    """
     rows = weight.permute(0, 2, 3, 1).flatten(1)
-    rows = F.pad(rows, (0, 0, 0, -len(rows) % PANEL))
-    return rows.unflatten(0, (-1, PANEL)).transpose(1, 2).contiguous()
+    halves = weight.dtype == torch.bfloat16
+    rows = F.pad(rows, (0, -rows.shape[1] % _STEP if halves else 0, 0, -len(rows) % PANEL))
+    panels = rows.unflatten(0, (-1, PANEL))
+    if halves:
+        return panels.unflatten(2, (-1, 2)).transpose(1, 2).contiguous()
+    return panels.transpose(1, 2).contiguous()
 
 
 def pad_bias(bias: Tensor | None) -> Tensor | None:
-    """A bias (Cout,) with zeros behind, up to whole panels."""
-    return None if bias is None else F.pad(bias, (0, -len(bias) % PANEL)).contiguous()
+    """A bias (Cout,) in float32 with zeros behind, up to whole panels."""
+    return None if bias is None else F.pad(bias.float(), (0, -len(bias) % PANEL)).contiguous()
 
 
-def unpack_panels(packed: Tensor, outputs: int, taps: int) -> Tensor:
-    """Panels as a weight (taps, Cin, Cout)."""
-    rows = packed.transpose(1, 2).flatten(0, 1)[:outputs]
-    return rows.unflatten(1, (taps, -1)).permute(1, 2, 0)
+def unpack_panels(packed: Tensor, outputs: int, kernel: Sequence[int], channels: int) -> Tensor:
+    """Panels as a weight (Cout, Cin, kh, kw)."""
+    rows = packed.transpose(1, 2).flatten(0, 1).flatten(1)
+    rows = rows[:outputs, : kernel[0] * kernel[1] * channels]
+    return rows.unflatten(1, (*kernel, channels)).permute(0, 3, 1, 2)
 
 
 def _packed_windows(
@@ -61,14 +74,14 @@ def _packed_windows(
     Returns:
         (n, Cout, Hout, Wout), channels-last.
     """
-    taps = unpack_panels(packed, outputs, kernel[0] * kernel[1]).unflatten(0, tuple(kernel))
-    bias = None if bias is None else bias[:outputs]
+    weight = unpack_panels(packed, outputs, kernel, blocks.shape[1])
+    bias = None if bias is None else bias[:outputs].to(blocks.dtype)
     if store is None or index is None or places is None:
-        out = F.conv2d(blocks, taps.permute(3, 2, 0, 1), bias, list(stride), 0, list(dilation))
+        out = F.conv2d(blocks, weight, bias, list(stride), 0, list(dilation))
         out = Epilogue("relu" if relu else None)(out, residual)
         return out.contiguous(memory_format=torch.channels_last)
     return reference.conv_windows(
-        blocks, store, index, places, halo, taps, bias, stride, dilation, 1,
+        blocks, store, index, places, halo, weight.permute(2, 3, 1, 0), bias, stride, dilation, 1,
         "relu" if relu else "", (), residual,
     )  # fmt: skip
 
@@ -94,9 +107,11 @@ def _packed_rows(
     taps = 1 if index is None else index.shape[1]
     if index is None:
         index = torch.arange(len(store), device=store.device)[:, None]
+    weight = unpack_panels(packed, outputs, (taps, 1), store.shape[1])
     return reference.conv_taps(
-        store, index, unpack_panels(packed, outputs, taps),
-        None if bias is None else bias[:outputs], False, "relu" if relu else "", (), residual,
+        store, index, weight[..., 0].permute(2, 1, 0),
+        None if bias is None else bias[:outputs].to(store.dtype), False,
+        "relu" if relu else "", (), residual,
     )  # fmt: skip
 
 
@@ -113,34 +128,56 @@ packed_rows = define(
 )
 
 
-@lru_cache(maxsize=1)
-def tiles_work() -> bool:
-    """Whether the compiled convolution is there, this processor runs it, and it is right."""
+@lru_cache(maxsize=4)
+def tiles_work(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether the compiled convolution is there, runs on this processor in a type, and is right."""
     try:
-        if not torch.ops.mmdyn.tile_bits():
-            return False
+        found = {
+            torch.float32: lambda: torch.ops.mmdyn.tile_bits() > 0,
+            torch.bfloat16: torch.ops.mmdyn.has_amx,
+        }
     except AttributeError:  # not compiled
         return False
-    rows = torch.linspace(-1, 1, 20 * LEAST_CHANNELS).view(20, LEAST_CHANNELS)
+    if dtype not in found or not found[dtype]():
+        return False
+    rows = torch.linspace(-1, 1, 20 * LEAST_CHANNELS).view(20, LEAST_CHANNELS).to(dtype)
     index = (torch.arange(80) * 7 % 20).view(20, 4)
     weight = torch.linspace(1, -1, 40 * LEAST_CHANNELS * 4).view(40, LEAST_CHANNELS, 2, 2)
-    args = (rows, index, pack_panels(weight), 40, None, True, None)
+    args = (rows, index, pack_panels(weight.to(dtype)), 40, None, True, None)
+    near = 1e-4 if dtype == torch.float32 else 2e-2
     with torch.no_grad():
-        return torch.allclose(packed_rows(*args), _packed_rows(*args), rtol=1e-4, atol=1e-4)
+        return torch.allclose(packed_rows(*args), _packed_rows(*args), rtol=near, atol=near)
 
 
 def tiles_serve(x: Tensor | Windows, groups: int = 1) -> bool:
-    """Whether convolutions of `x`, blocks or rows with channels second, are run so."""
+    """Whether convolutions of `x`, blocks or rows with channels second, can be run so."""
     data = x.blocks if isinstance(x, Windows) else x
-    fits = data.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= LEAST_CHANNELS
-    return fits and groups == 1 and tiles_work()
+    if data.device.type != "cpu" or data.shape[1] < LEAST_CHANNELS or groups != 1:
+        return False
+    return tiles_work(data.dtype)
+
+
+def tiles_pay(x: Tensor) -> bool:
+    """Whether they are faster than oneDNN's, for blocks whose halo is not in place or not there.
+
+    Measured by tools/benchmark_convs.py on a Xeon with AMX, 2 threads: 512 to 512 channels at 5x5
+    pixels 6.5 ms for 9.1, in bfloat16 1.5 for 2.7; at 2x2 3.4 for 11.8 and 0.8 for 4.8. On large
+    windows they are as fast in float32, where no window need be gathered for them, and half as
+    fast in bfloat16.
+    """
+    return x.dim() == 2 or min(x.shape[2:]) <= FEW + 2
+
+
+def halos_pay(blocks: Tensor) -> bool:
+    """Whether they are faster where each halo is read in place instead of gathered."""
+    return blocks.dim() == 2 or blocks.dtype == torch.float32 or min(blocks.shape[2:]) <= FEW
 
 
 class PackedPanels:
     """A convolution's weight and bias in panels.
 
     Args:
-        weight: (Cout, Cin, kh, kw), float32 on a CPU.
+        weight: (Cout, Cin, kh, kw), on a CPU.
         bias: (Cout,) or None.
     """
 

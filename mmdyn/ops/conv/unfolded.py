@@ -29,7 +29,7 @@ def output_size(size, kernel, stride, dilation) -> tuple[int, ...]:
 def unfolding_pays(size, weight: Tensor, stride, dilation, groups: int) -> bool:
     """Whether windows (height, width) are better unfolded.
 
-    Measured by tools/benchmark_unfolded.py on a Xeon with AMX, 2 threads: 512 to 512 channels at
+    Measured by tools/benchmark_convs.py on a Xeon with AMX, 2 threads: 512 to 512 channels at
     4x4 pixels 9.8 ms for 13.9, in bfloat16 2.4 for 3.6; 2560 to 512 at 8x8 197 ms for 315, in
     bfloat16 no difference.
     """

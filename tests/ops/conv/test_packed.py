@@ -23,14 +23,27 @@ def draw(*shape, seed=0) -> torch.Tensor:
 def close(got, wanted) -> None:
     assert got.shape == wanted.shape
     scale = max([1.0, *wanted[wanted.isfinite()].abs().flatten().tolist()])
+    near = 2e-5 if got.dtype == torch.float32 else 1e-2
     torch.testing.assert_close(
-        got.double(), wanted.double(), rtol=0, atol=2e-5 * scale, equal_nan=True
+        got.double(), wanted.double(), rtol=0, atol=near * scale, equal_nan=True
     )
 
 
-def located(n: int, channels: int, side: tuple[int, int], halo, means: bool) -> Windows:
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def dtype(request) -> torch.dtype:
+    compiled = torch._C._dispatch_has_kernel_for_dispatch_key("mmdyn::packed_rows", "CPU")
+    if compiled and not packed.tiles_work(request.param):
+        pytest.skip(f"this processor has no tiles in {request.param}")
+    return request.param
+
+
+def exact(x: torch.Tensor | None) -> torch.Tensor | None:
+    return None if x is None else x.double()
+
+
+def located(n: int, channels: int, side, halo, means: bool, dtype: torch.dtype) -> Windows:
     """Blocks, and halos drawn from a store of 50 rows."""
-    blocks = draw(n, channels, *side).to(memory_format=torch.channels_last)
+    blocks = draw(n, channels, *side).to(dtype).to(memory_format=torch.channels_last)
     height, width = side[0] + halo[0] + halo[1], side[1] + halo[2] + halo[3]
     inside = torch.zeros(height, width, dtype=torch.bool)
     inside[halo[0] : halo[0] + side[0], halo[2] : halo[2] + side[1]] = True
@@ -39,15 +52,14 @@ def located(n: int, channels: int, side: tuple[int, int], halo, means: bool) -> 
     shape = (n, count, 4) if means else (n, count)
     index = torch.randint(0, 50, shape, generator=torch.Generator().manual_seed(1))
     all_places = (torch.arange(n)[:, None] * height * width + places).flatten()
-    return Windows(blocks, draw(50, channels, seed=2), index, all_places, halo)
+    return Windows(blocks, draw(50, channels, seed=2).to(dtype), index, all_places, halo)
 
 
 @pytest.mark.parametrize("outputs", [1, 8, 18, 32, 40, 72])
 @pytest.mark.parametrize("channels", [16, 18, 64])
-def test_panels_hold_the_weight(outputs, channels):
-    weight = draw(outputs, channels, 3, 2)
-    taps = unpack_panels(pack_panels(weight), outputs, 6)
-    assert torch.equal(taps.unflatten(0, (3, 2)).permute(3, 2, 0, 1), weight)
+def test_panels_hold_the_weight(outputs, channels, dtype):
+    weight = draw(outputs, channels, 3, 2).to(dtype)
+    assert torch.equal(unpack_panels(pack_panels(weight), outputs, (3, 2), channels), weight)
 
 
 @pytest.mark.parametrize("means", [False, True], ids=["rows", "means"])
@@ -66,17 +78,17 @@ def test_panels_hold_the_weight(outputs, channels):
 @pytest.mark.parametrize("side", [(2, 2), (4, 6)], ids=str)
 @pytest.mark.parametrize("channels, outputs", [(48, 64), (24, 5)])
 def test_halos_are_read_where_they_lie(
-    kernel, stride, dilation, halo, side, channels, outputs, means
+    kernel, stride, dilation, halo, side, channels, outputs, means, dtype
 ):
-    x = located(5, channels, side, halo, means)
-    weight, bias = draw(outputs, channels, *kernel), draw(outputs)
+    x = located(5, channels, side, halo, means, dtype)
+    weight, bias = draw(outputs, channels, *kernel).to(dtype), draw(outputs).to(dtype)
     whole = windows.gather_windows(*x)
-    plain = F.conv2d(whole, weight, bias, stride, 0, dilation)
-    other = draw(*plain.shape, seed=3).to(memory_format=torch.channels_last)
+    plain = F.conv2d(exact(whole), exact(weight), exact(bias), stride, 0, dilation)
+    other = draw(*plain.shape, seed=3).to(dtype).to(memory_format=torch.channels_last)
     panels = PackedPanels(weight, bias)
     for epilogue in (Epilogue(), Epilogue("relu"), Epilogue("leaky_relu", (0.1,))):
         for residual in (None, other):
-            wanted = epilogue(plain.clone(), residual)
+            wanted = epilogue(plain.clone(), exact(residual))
             for source in (x, whole):
                 got = panels.windows(source, stride, dilation, epilogue, residual)
                 assert got.is_contiguous(memory_format=torch.channels_last)
@@ -86,22 +98,23 @@ def test_halos_are_read_where_they_lie(
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("rows", [0, 1, 5, 13, 14, 15, 111, 112, 113, 500])
 @pytest.mark.parametrize("outputs", [1, 16, 33, 96])
-def test_any_number_of_rows(rows, outputs, threads):
-    store, weight, bias = draw(rows, 20), draw(outputs, 20, 1, 1), draw(outputs)
-    wanted = torch.relu(store @ weight.flatten(1).t() + bias)
+def test_any_number_of_rows(rows, outputs, threads, dtype):
+    shapes = ((rows, 20), (outputs, 20, 1, 1), (outputs,))
+    store, weight, bias = (draw(*shape, seed=i).to(dtype) for i, shape in enumerate(shapes))
+    plain = exact(store) @ exact(weight).flatten(1).t()
+    wanted = torch.relu(plain + bias).to(dtype)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         close(PackedPanels(weight, bias).rows(store, None, Epilogue("relu"), None), wanted)
-        close(PackedPanels(weight, None).rows(store, None, Epilogue(), wanted),
-              store @ weight.flatten(1).t() + wanted)  # fmt: skip
+        close(PackedPanels(weight, None).rows(store, None, Epilogue(), wanted), plain + wanted)
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("channels", [512, 1024, 2048])
-def test_deep_inputs_whose_rows_lie_whole_pages_apart(channels):
-    store, weight = draw(60, channels), draw(40, channels, 2, 2)
+def test_deep_inputs_whose_rows_lie_whole_pages_apart(channels, dtype):
+    store, weight = draw(60, channels).to(dtype), draw(40, channels, 2, 2).to(dtype)
     index = torch.randint(0, 60, (30, 4), generator=torch.Generator().manual_seed(4))
     picked = store[index].flatten(1).double()
     wanted = picked @ weight.permute(2, 3, 1, 0).flatten(0, 2).double()
@@ -109,10 +122,10 @@ def test_deep_inputs_whose_rows_lie_whole_pages_apart(channels):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_a_number_stays_where_it_is_read(bad):
-    x = draw(2, 16, 5, 5).to(memory_format=torch.channels_last)
+def test_what_is_not_a_number_stays_where_it_is_read(bad, dtype):
+    x = draw(2, 16, 5, 5).to(dtype).to(memory_format=torch.channels_last)
     x[1, 3, 2, 2] = bad
-    weight = draw(20, 16, 3, 3)
+    weight = draw(20, 16, 3, 3).to(dtype)
     wanted = torch.relu(F.conv2d(x, weight))
     got = PackedPanels(weight, None).windows(x, (1, 1), (1, 1), Epilogue("relu"), None)
     assert torch.equal(got.isfinite(), wanted.isfinite())
@@ -123,7 +136,8 @@ def test_what_is_not_a_number_stays_where_it_is_read(bad):
 def test_what_is_served():
     rows = draw(4, 16)
     assert tiles_serve(rows) == packed.tiles_work()
-    for x in (rows.double(), rows.bfloat16(), rows[:, :15], rows.to("meta")):
+    assert tiles_serve(rows.bfloat16()) == packed.tiles_work(torch.bfloat16)
+    for x in (rows.double(), rows.half(), rows[:, :15], rows.to("meta")):
         assert not tiles_serve(x)
     assert not tiles_serve(rows, groups=2)
 
@@ -132,7 +146,7 @@ def test_what_is_served():
 def test_the_classes_give_the_same_either_way(monkeypatch, served):
     if served and not packed.tiles_work():
         pytest.skip("not compiled, or a processor without AVX2")
-    monkeypatch.setattr(packed, "tiles_work", lambda: served)
+    monkeypatch.setattr(packed, "tiles_work", lambda dtype: served)
     x, weight, bias = draw(3, 32, 6, 6), draw(24, 32, 3, 3), draw(24)
     x = x.to(memory_format=torch.channels_last)
     conv = PackedConv(weight, bias, (1, 1), (1, 1), 1)

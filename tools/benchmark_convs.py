@@ -1,8 +1,9 @@
-"""Times 3x3 convolutions of small windows: oneDNN's own, and unfolded into matrix products.
+"""Times 3x3 convolutions of windows: oneDNN's, unfolded into matrix products, and compiled here.
 
-    python tools/benchmark_unfolded.py [--dtype bf16] [--shape WINDOWS CIN COUT SIDE ...]
+    python tools/benchmark_convs.py [--dtype bf16] [--shape WINDOWS CIN COUT SIDE ...]
 
-SIDE is that of a window's output. ``mmdyn/ops/conv/unfolded.py`` decides by what this shows.
+SIDE is that of a window's output. ``mmdyn/ops/conv`` decides by what this shows: ``packed.py``
+where the compiled convolution is there, ``unfolded.py`` where it is not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.ops.conv.cpu import PackedConv, _run_fused, fused_conv_works
+from mmdyn.ops.conv.packed import PackedPanels, halos_pay, tiles_work
 from mmdyn.ops.conv.reference import Epilogue
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
@@ -41,29 +43,36 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def median_ms(call: Callable, repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
+def median_ms(calls: list[Callable], repeats: int) -> list[float]:
+    """Of each call, in turn."""
+    times: list[list[float]] = [[] for _ in calls]
+    for call in calls:
         call()
-        times.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(times)
+    for _ in range(repeats):
+        for call, mine in zip(calls, times):
+            started = time.perf_counter()
+            call()
+            mine.append((time.perf_counter() - started) * 1e3)
+    return [statistics.median(mine) for mine in times]
 
 
-def measure(shape: tuple[int, ...], dtype: torch.dtype, repeats: int) -> tuple[float, float, bool]:
-    """Milliseconds of oneDNN's convolution and of the unfolded one, and whether that serves."""
+def measure(shape: tuple[int, ...], dtype: torch.dtype, repeats: int) -> tuple[list[float], str]:
+    """Milliseconds of oneDNN's convolution, the unfolded and the compiled one, and which serves."""
     n, channels, outputs, side = shape
     weight = torch.randn(outputs, channels, 3, 3).mul_(0.01).to(dtype)
     bias, size, one = torch.randn(outputs).to(dtype), (side + 2, side + 2), (1, 1)
     x = torch.randn(n, channels, *size).to(dtype).to(memory_format=torch.channels_last)
     packed = PackedConv._pack(weight, one, one, 1, x.shape)
-    unfolded = UnfoldedConv(weight, bias, one, one, size)
-    return (
-        median_ms(lambda: _run_fused(x, packed, bias, one, one, 1, RELU, None), repeats),
-        median_ms(lambda: unfolded(x, RELU, None), repeats),
-        unfolding_pays(size, weight, one, one, 1),
-    )
+    unfolded, panels = UnfoldedConv(weight, bias, one, one, size), PackedPanels(weight, bias)
+    calls = [
+        lambda: _run_fused(x, packed, bias, one, one, 1, RELU, None),
+        lambda: unfolded(x, RELU, None),
+    ]
+    serves = "unfolded" if unfolding_pays(size, weight, one, one, 1) else "oneDNN"
+    if tiles_work(dtype):
+        calls.append(lambda: panels.windows(x, one, one, RELU, None))
+        serves = "compiled" if halos_pay(x[:, :, 2:, 2:]) else serves
+    return median_ms(calls, repeats), serves
 
 
 @torch.no_grad()
@@ -74,16 +83,19 @@ def main(argv: list[str] | None = None) -> None:
     dtype = DTYPES[args.dtype]
     if not fused_conv_works(dtype):
         raise SystemExit(f"oneDNN's fused convolution does not run here in {args.dtype}")
-    table = Table("windows", "in", "out", "side", "oneDNN ms", "GFLOP/s", "unfolded ms", "unfolds")
+    table = Table(
+        "windows", "in", "out", "side", "oneDNN ms", "GFLOP/s", "unfolded ms", "compiled ms",
+        "GFLOP/s", "serves",
+    )  # fmt: skip
     for shape in args.shape or SHAPES:
-        plain, unfolded, pays = measure(shape, dtype, args.repeats)
+        ms, serves = measure(shape, dtype, args.repeats)
         n, channels, outputs, side = shape
         flops = 18e-6 * n * side * side * channels * outputs
+        ours = ("-", "-") if len(ms) < 3 else (f"{ms[2]:.2f}", f"{flops / ms[2]:.0f}")
         table.add_row(
-            *map(str, shape), f"{plain:.1f}", f"{flops / plain:.0f}", f"{unfolded:.1f}",
-            "yes" if pays else "",
-        )  # fmt: skip
-    Console(width=110).print(table)
+            *map(str, shape), f"{ms[0]:.2f}", f"{flops / ms[0]:.0f}", f"{ms[1]:.2f}", *ours, serves
+        )
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

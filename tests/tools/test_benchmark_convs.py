@@ -1,0 +1,16 @@
+"""tools/benchmark_convs.py times all ways and says which one serves."""
+
+from mmdyn.ops.conv.packed import tiles_work
+
+
+def test_all_ways_are_timed(tiny):
+    done = tiny.run(
+        "benchmark_convs", "--shape", 2, 32, 16, 2, "--shape", 2, 32, 16, 6, "--threads", 1,
+        "--repeats", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line for line in done.stdout.splitlines() if " 32 " in line]
+    compiled = tiles_work()
+    assert len(rows) == 2
+    assert ("compiled" if compiled else "unfolded") in rows[0]
+    assert ("compiled" if compiled else "oneDNN") in rows[1]
