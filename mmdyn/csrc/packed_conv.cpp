@@ -12,11 +12,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <type_traits>
+#include <vector>
 
 #include "amx.h"
 #include "places.h"
 #include "rows.h"
 #include "tiles.h"
+#include "winograd.h"
 
 namespace {
 
@@ -49,7 +52,20 @@ struct Product {
   T* out;
   int64_t outputs, inputs;  // channels; taps times channels
   bool relu;
+
+  // Where squares of two by two outputs begin in a window; outputs of one lie a dilation apart.
+  std::vector<int64_t> down, across;
+  int64_t squares() const { return down.size() * across.size(); }
 };
+
+// Along one side: all outputs, two by two.
+std::vector<int64_t> starts(int64_t side, int64_t dilation) {
+  std::vector<int64_t> found;
+  for (int64_t phase = 0; phase < std::min(dilation, side); ++phase) {
+    for (int64_t at = phase; at < side; at += 2 * dilation) found.push_back(at);
+  }
+  return found;
+}
 
 // Inputs [from, from + depth) of one tap of some pixels, side by side.
 void copy_chunk(const float* const* lines, int64_t from, int64_t depth, int64_t count, float* to, Lines<float>& at) {
@@ -125,6 +141,82 @@ void run_part(const Product<float>& p, int64_t begin, int64_t end, int64_t low, 
   }
 }
 
+// A block of squares of two by two outputs: the inputs of its products, and the products of a panel.
+struct Squares {
+  explicit Squares(int64_t channels)
+      : pitch(channels + 16), count(std::max<int64_t>(28, std::min<int64_t>(112, 131072 / channels / 7 / 14 * 14))),
+        zeros(channels), inputs(new float[kPlanes * count * pitch]),
+        products(new float[kPlanes * count * kPanel]), lines(kPlanes * count) {
+    for (int64_t i = 0; i < kPlanes * count; ++i) lines[i] = inputs.get() + i * pitch;
+  }
+  int64_t pitch, count;
+  std::vector<float> zeros;  // what lies outside a window
+  std::unique_ptr<float[]> inputs, products;
+  Lines<float> lines;
+};
+
+// Square `k` of all windows, as input `i` of the block.
+void transform_square(const Product<float>& p, int64_t k, int64_t i, Squares& s) {
+  const int64_t n = k / p.squares(), wide = p.across.size();
+  const int64_t y = p.down[k % p.squares() / wide], x = p.across[k % wide];
+  const int64_t *step = p.source.dilation, height = p.source.out_height + 2 * step[0];
+  const int64_t width = p.source.out_width + 2 * step[1];
+  const float* pixels[kPlanes];
+  for (int64_t v = 0; v < kSide; ++v) {
+    for (int64_t u = 0; u < kSide; ++u) {
+      const int64_t row = y + v * step[0], column = x + u * step[1];
+      const bool inside = row < height && column < width;
+      pixels[v * kSide + u] = inside ? p.source.at(n, row, column) : s.zeros.data();
+    }
+  }
+  transform_pixels(pixels, s.inputs.get() + i * s.pitch, s.count * s.pitch, p.source.channels);
+}
+
+// The four outputs of square `k`, where they lie in the window.
+void finish_square(const Product<float>& p, int64_t k, int64_t i, int64_t channel, const float* bias,
+                   const Squares& s) {
+  float four[4 * kWidest];
+  transform_products(s.products.get() + i * kPanel, s.count * kPanel, bias, four);
+  const int64_t n = k / p.squares(), wide = p.across.size();
+  const int64_t *step = p.source.dilation, height = p.source.out_height, width = p.source.out_width;
+  for (int64_t v = 0; v < 2; ++v) {
+    for (int64_t u = 0; u < 2; ++u) {
+      const int64_t y = p.down[k % p.squares() / wide] + v * step[0], x = p.across[k % wide] + u * step[1];
+      if (y >= height || x >= width) continue;
+      const int64_t place = ((n * height + y) * width + x) * p.outputs + channel;
+      finish_pixel(four + (2 * v + u) * kWidest, p.residual ? p.residual + place : nullptr,
+                   p.out + place, std::min(kPanel, p.outputs - channel), p.relu);
+    }
+  }
+}
+
+// Squares [begin, end) of panels [low, high).
+template <typename Isa>
+void run_squares(const Product<float>& p, int64_t begin, int64_t end, int64_t low, int64_t high) {
+  const int64_t channels = p.source.channels;
+  Squares s(channels);
+  const std::vector<float> nothing(kPanel);
+  for (int64_t first = begin; first < end; first += s.count) {
+    const int64_t count = std::min(s.count, end - first);
+    for (int64_t i = 0; i < count; ++i) transform_square(p, first + i, i, s);
+    for (int64_t panel = low; panel < high; ++panel) {
+      const int64_t channel = panel * kPanel, columns = std::min(kPanel, p.outputs - channel);
+      for (int64_t plane = 0; plane < kPlanes; ++plane) {
+        for (int64_t i = 0; i < count; i += Isa::kRows) {
+          Tile t{};
+          t.lines = s.lines.data() + plane * s.count + i, t.channels = t.depth = channels;
+          t.b = p.packed + (panel * kPlanes + plane) * channels * kPanel;
+          t.c = s.products.get() + (plane * s.count + i) * kPanel, t.pitch = kPanel;
+          t.first = t.last = true;
+          run_tile<Isa>(std::min<int64_t>(Isa::kRows, count - i), columns, t);
+        }
+      }
+      const float* bias = p.bias ? p.bias + channel : nothing.data();
+      for (int64_t i = 0; i < count; ++i) finish_square(p, first + i, i, channel, bias, s);
+    }
+  }
+}
+
 #endif
 
 #ifdef HAS_AMX
@@ -196,12 +288,22 @@ void share(int64_t pixels, int64_t rows, int64_t outputs, const Part& part) {
   });
 }
 
-void run(const Product<float>& p, int64_t pixels) {
+// `squares`: the weight is that of products, not of taps.
+void run(const Product<float>& p, int64_t pixels, bool squares) {
   if (pixels == 0) return;
 #ifdef HAS_TILES
   const bool wide = tile_bits() == 512;
   TORCH_CHECK(wide || tile_bits() == 256, "this processor has neither AVX-512 nor AVX2: use conv_windows");
-  share(pixels, wide ? Avx512::kRows : Avx2::kRows, p.outputs, [&](auto... part) {
+  const int64_t rows = wide ? Avx512::kRows : Avx2::kRows;
+  if (squares) {
+    const int64_t area = p.source.out_height * p.source.out_width;
+    share(pixels / area * p.squares(), rows, p.outputs, [&](auto... part) {
+      if (wide) run_squares<Avx512>(p, part...);
+      else run_squares<Avx2>(p, part...);
+    });
+    return;
+  }
+  share(pixels, rows, p.outputs, [&](auto... part) {
     if (wide) run_part<Avx512>(p, part...);
     else run_part<Avx2>(p, part...);
   });
@@ -210,7 +312,8 @@ void run(const Product<float>& p, int64_t pixels) {
 #endif
 }
 
-void run(const Product<Half>& p, int64_t pixels) {
+void run(const Product<Half>& p, int64_t pixels, bool squares) {
+  TORCH_CHECK(!squares, "squares of outputs are computed in float32 only");
   TORCH_CHECK(has_amx(), "this processor has no AMX: use conv_windows");
 #ifdef HAS_AMX
   if (pixels) share(pixels, 32, p.outputs, [&](auto... part) { run_part(p, part...); });
@@ -244,7 +347,12 @@ void multiply(Product<T>& p, const Tensor& packed, const std::optional<Tensor>& 
   if (bias) p.bias = bias->const_data_ptr<float>();
   if (residual.defined()) p.residual = residual.const_data_ptr<T>();
   p.outputs = outputs, p.inputs = p.source.taps() * p.source.channels, p.relu = relu;
-  run(p, out.numel() / outputs);
+  const bool squares = std::is_same_v<T, float> && packed.dim() == 4;
+  if (squares) {
+    p.down = starts(p.source.out_height, p.source.dilation[0]);
+    p.across = starts(p.source.out_width, p.source.dilation[1]);
+  }
+  run(p, out.numel() / outputs, squares);
 }
 
 template <typename T>

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).resolve().parent.parent / "csrc"
 _NAMES = (
     "amx.h", "copies.cpp", "packed_conv.cpp", "pictures.cpp", "places.h", "rows.h", "tiles.h",
+    "winograd.h",
 )  # fmt: skip
 SOURCES = tuple(FOLDER / name for name in _NAMES)
 _OFF = "MMDYN_COMPILED"

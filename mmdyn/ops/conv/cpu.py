@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdyn.ops.conv.in_place import conv_windows
-from mmdyn.ops.conv.packed import PackedPanels, tiles_pay, tiles_serve
+from mmdyn.ops.conv.packed import PackedPanels, output_side, squares_pay, tiles_pay, tiles_serve
 from mmdyn.ops.conv.reference import Epilogue, Windows
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
@@ -89,7 +89,7 @@ class PackedConv:
             (n, Cout, Hout, Wout), channels-last.
         """
         served = x.dtype == self.weight.dtype and tiles_serve(x, self.groups)
-        if served and (isinstance(x, Windows) or tiles_pay(x)):
+        if served and (isinstance(x, Windows) or self._panels_pay(x)):
             return self._by_panels(x, epilogue, residual)
         if isinstance(x, Windows):
             return self._in_place(x, epilogue, residual)
@@ -115,6 +115,10 @@ class PackedConv:
             packed = self._pack(self.weight, self.stride, self.dilation, self.groups, x.shape)
         self._packed[size] = packed
         return packed
+
+    def _panels_pay(self, x: Tensor) -> bool:
+        side = output_side(x, self.weight.shape[2:], self.dilation)
+        return tiles_pay(x) or squares_pay(side, self.weight, self.stride, self.dilation)
 
     def _by_panels(
         self, x: Tensor | Windows, epilogue: Epilogue, residual: Tensor | None
