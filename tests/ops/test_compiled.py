@@ -105,8 +105,9 @@ def test_the_operators_keep_their_tests(library, bits):
         "conv/test_packed.py",
         "pictures/test_reference.py",
     ]
-    if bits != "512":
-        tests = [name for name in tests if name.startswith("conv")]
+    # The suite itself runs the widest registers where the installation compiled the library.
+    narrow = [name for name in tests if name.startswith("conv")]
+    tests = narrow if bits == "256" else [name for name in tests if "packed" not in name]
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(library), *(f"tests/ops/{name}" for name in tests)],
         cwd=ROOT, env=env, capture_output=True, text=True, check=False,

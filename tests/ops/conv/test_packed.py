@@ -6,7 +6,15 @@ import torch.nn.functional as F
 
 from mmdyn.ops.conv import Epilogue, PackedConv, Windows, packed
 from mmdyn.ops.conv.linear import PackedLinear, TapConv
-from mmdyn.ops.conv.packed import PackedPanels, pack_panels, tiles_serve, unpack_panels
+from mmdyn.ops.conv.packed import (
+    PackedPanels,
+    pack_panels,
+    packed_windows,
+    pad_bias,
+    squares_pay,
+    tiles_serve,
+    unpack_panels,
+)
 from mmdyn.ops.windows import reference as windows
 
 
@@ -93,6 +101,55 @@ def test_halos_are_read_where_they_lie(
                 got = panels.windows(source, stride, dilation, epilogue, residual)
                 assert got.is_contiguous(memory_format=torch.channels_last)
                 close(got, wanted)
+
+
+@pytest.mark.parametrize("means", [False, True], ids=["rows", "means"])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 2), (1, 3), (5, 2)], ids=str)
+@pytest.mark.parametrize("side", [(2, 2), (3, 5), (8, 6), (1, 7), (13, 4)], ids=str)
+@pytest.mark.parametrize("channels, outputs", [(16, 40), (48, 64), (520, 5)])
+def test_squares_of_outputs(dilation, side, channels, outputs, means):
+    halo = (dilation[0], dilation[0], dilation[1], dilation[1])
+    x = located(3, channels, side, halo, means, torch.float32)
+    weight, bias = draw(outputs, channels, 3, 3), draw(outputs)
+    whole = windows.gather_windows(*x)
+    plain = F.conv2d(exact(whole), exact(weight), exact(bias), 1, 0, dilation)
+    other = draw(*plain.shape, seed=3).to(memory_format=torch.channels_last)
+    weights, rest = packed.pack_squares(weight), (outputs, (3, 3))
+    for relu in (False, True):
+        for residual in (None, other):
+            wanted = Epilogue("relu" if relu else None)(plain.clone(), exact(residual))
+            for source in (x, (whole, None, None, None, (0, 0, 0, 0))):
+                for b in (pad_bias(bias), None):
+                    got = packed_windows(
+                        *source, weights, *rest, b, (1, 1), dilation, relu, residual
+                    )
+                    if b is not None:
+                        close(got, wanted)
+                    elif not relu:
+                        close(got, wanted - exact(bias)[:, None, None])
+
+
+def test_squares_are_as_near_as_taps():
+    x, weight = draw(4, 256, 10, 10).to(memory_format=torch.channels_last), draw(64, 256, 3, 3)
+    wanted = F.conv2d(exact(x), exact(weight))
+    scale = wanted.abs().max()
+    panels = PackedPanels(weight, None)
+    errors = {}
+    for squares in (True, False):
+        args = ((3, 3), None, (1, 1), (1, 1), False, None)
+        got = packed_windows(x, None, None, None, (0,) * 4, panels.packed(squares), 64, *args)
+        errors[squares] = float((got - wanted).abs().max() / scale)
+    assert errors[True] < 3e-6 and errors[True] < 2 * errors[False]
+
+
+def test_where_squares_are_taken():
+    weight = torch.zeros(8, 16, 3, 3)
+    one, two = (1, 1), (2, 2)
+    assert squares_pay((8, 8), weight, one, one) and squares_pay((5, 3), weight, one, one)
+    assert squares_pay((8, 8), weight, one, two) and not squares_pay((8, 8), weight, one, (6, 6))
+    assert not squares_pay((1, 1), weight, one, one) and not squares_pay((8, 8), weight, two, one)
+    assert not squares_pay((8, 8), weight.bfloat16(), one, one)
+    assert not squares_pay((8, 8), torch.zeros(8, 16, 1, 3), one, one)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
