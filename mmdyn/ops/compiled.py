@@ -76,12 +76,17 @@ def build(folder: Path = FOLDER) -> Path:
     return target
 
 
+def wanted() -> bool:
+    """Whether the sources are there and not switched off with ``MMDYN_COMPILED=0``."""
+    return os.environ.get(_OFF, "1") != "0" and all(x.exists() for x in SOURCES)
+
+
 def load(path: Path | None = None) -> bool:
     """Lets the library serve, where it is; returns whether it does. ``MMDYN_COMPILED=0``: no."""
     import torch
 
     if path is None:
-        if os.environ.get(_OFF, "1") == "0" or not all(x.exists() for x in SOURCES):
+        if not wanted():
             return False
         path = library_path()
     if not path.exists():

@@ -8,6 +8,7 @@ AVX-512 or AVX2, bfloat16 AMX.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -15,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdyn.ops import compiled
 from mmdyn.ops.conv import reference
 from mmdyn.ops.conv.reference import Epilogue, Windows
 from mmdyn.ops.library import define
+
+logger = logging.getLogger(__name__)
 
 PANEL = 32  # as kPanel in csrc/tiles.h
 _STEP = 32  # as kStep in csrc/amx.h
@@ -177,16 +181,40 @@ def tiles_work(dtype: torch.dtype = torch.float32) -> bool:
             torch.bfloat16: torch.ops.mmdyn.has_amx(),
         }
     except AttributeError:  # not compiled
+        if dtype == torch.float32 and compiled.wanted():
+            logger.warning(
+                "mmdyn's operators are not compiled for this PyTorch, so convolutions on blocks "
+                "are slower: run python -m mmdyn.ops.compiled once"
+            )
         return False
-    if not served.get(dtype, False):
-        return False
-    rows = torch.linspace(-1, 1, 20 * LEAST_CHANNELS).view(20, LEAST_CHANNELS).to(dtype)
+    return served.get(dtype, False) and _is_right(dtype)
+
+
+@torch.no_grad()
+def _is_right(dtype: torch.dtype) -> bool:
+    """Whether a small example of each kind agrees with its reference; logged if not."""
+    rows = torch.linspace(-1, 1, 32 * LEAST_CHANNELS).view(32, LEAST_CHANNELS).to(dtype)
     index = (torch.arange(80) * 7 % 20).view(20, 4)
-    weight = torch.linspace(1, -1, 40 * LEAST_CHANNELS * 4).view(40, LEAST_CHANNELS, 2, 2)
-    args = (rows, index, pack_panels(weight.to(dtype)), 40, None, True, None)
+    weight = torch.linspace(1, -1, 40 * LEAST_CHANNELS * 9).view(40, LEAST_CHANNELS, 3, 3)
+    weight = weight.to(dtype)
+    taps = pack_panels(weight[:, :, :2, :2])
+    pairs = [
+        tuple(run(rows, index, taps, 40, None, True, None) for run in (packed_rows, _packed_rows))
+    ]
+    if dtype == torch.float32:
+        windows, squares = rows.view(2, 4, 4, -1).permute(0, 3, 1, 2), pack_squares(weight)
+        pairs.append(
+            tuple(
+                run(windows, None, None, None, _NO_HALO, squares, 40, (3, 3), None, (1, 1), (1, 1),
+                    True, None)
+                for run in (packed_windows, _packed_windows)
+            )
+        )  # fmt: skip
     near = 1e-4 if dtype == torch.float32 else 2e-2
-    with torch.no_grad():
-        return torch.allclose(packed_rows(*args), _packed_rows(*args), rtol=near, atol=near)
+    if all(torch.allclose(got, wanted, rtol=near, atol=near) for got, wanted in pairs):
+        return True
+    logger.warning("the compiled convolutions are wrong here in %s and not used", dtype)
+    return False
 
 
 def tiles_serve(x: Tensor | Windows, groups: int = 1) -> bool:

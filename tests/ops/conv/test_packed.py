@@ -223,3 +223,27 @@ def test_a_cast_network_is_not_served_by_old_panels():
     x = draw(2, 16, 3, 3).double()
     with pytest.raises(RuntimeError):
         conv(x)  # the weight is float32: nothing converts silently
+
+
+@pytest.mark.parametrize("name", ["packed_rows", "packed_windows"])
+def test_wrong_results_are_not_served(monkeypatch, caplog, name):
+    if not packed.tiles_work():
+        pytest.skip("not compiled, or a processor without AVX2")
+    right = getattr(packed, name)
+    monkeypatch.setattr(packed, name, lambda *args: right(*args) + 0.1)
+    assert not packed._is_right(torch.float32)
+    assert "wrong here in torch.float32" in caplog.text
+
+
+def test_without_the_library_the_user_is_told_once(monkeypatch, caplog):
+    class Nothing:
+        pass
+
+    monkeypatch.setattr(torch.ops, "mmdyn", Nothing())
+    monkeypatch.setattr(packed.compiled, "wanted", lambda: True)
+    packed.tiles_work.cache_clear()
+    try:
+        assert not packed.tiles_work() and not packed.tiles_work()
+    finally:
+        packed.tiles_work.cache_clear()
+    assert caplog.text.count("run python -m mmdyn.ops.compiled once") == 1
