@@ -2,8 +2,9 @@
 
     python tools/benchmark_convs.py [--dtype bf16] [--shape WINDOWS CIN COUT SIDE ...]
 
-SIDE is that of a window's output. ``mmdyn/ops/conv`` decides by what this shows: ``packed.py``
-where the compiled convolution is there, ``unfolded.py`` where it is not.
+SIDE is that of a window's output. "Compiled" is what serves of the compiled ones: by taps or, in
+float32, in squares of two by two outputs. ``mmdyn/ops/conv`` decides by what this shows:
+``packed.py`` where the compiled convolutions are there, ``unfolded.py`` where they are not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.ops.conv.cpu import PackedConv, _run_fused, fused_conv_works
-from mmdyn.ops.conv.packed import PackedPanels, halos_pay, tiles_work
+from mmdyn.ops.conv.packed import PackedPanels, halos_pay, packed_windows, tiles_work
 from mmdyn.ops.conv.reference import Epilogue
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
@@ -57,7 +58,7 @@ def median_ms(calls: list[Callable], repeats: int) -> list[float]:
 
 
 def measure(shape: tuple[int, ...], dtype: torch.dtype, repeats: int) -> tuple[list[float], str]:
-    """Milliseconds of oneDNN's convolution, the unfolded and the compiled one, and which serves."""
+    """Milliseconds of oneDNN's, the unfolded and the compiled ones, and which of them serves."""
     n, channels, outputs, side = shape
     weight = torch.randn(outputs, channels, 3, 3).mul_(0.01).to(dtype)
     bias, size, one = torch.randn(outputs).to(dtype), (side + 2, side + 2), (1, 1)
@@ -70,6 +71,9 @@ def measure(shape: tuple[int, ...], dtype: torch.dtype, repeats: int) -> tuple[l
     ]
     serves = "unfolded" if unfolding_pays(size, weight, one, one, 1) else "oneDNN"
     if tiles_work(dtype):
+        rest = (outputs, (3, 3), panels.bias, one, one, True, None)
+        taps = (x, None, None, None, (0, 0, 0, 0), panels.packed(), *rest)
+        calls.append(lambda: packed_windows(*taps))
         calls.append(lambda: panels.windows(x, one, one, RELU, None))
         serves = "compiled" if halos_pay(x[:, :, 2:, 2:]) else serves
     return median_ms(calls, repeats), serves
@@ -84,17 +88,16 @@ def main(argv: list[str] | None = None) -> None:
     if not fused_conv_works(dtype):
         raise SystemExit(f"oneDNN's fused convolution does not run here in {args.dtype}")
     table = Table(
-        "windows", "in", "out", "side", "oneDNN ms", "GFLOP/s", "unfolded ms", "compiled ms",
-        "GFLOP/s", "serves",
+        "windows", "in", "out", "side", "oneDNN ms", "GFLOP/s", "unfolded ms", "by taps ms",
+        "GFLOP/s", "compiled ms", "GFLOP/s", "serves",
     )  # fmt: skip
     for shape in args.shape or SHAPES:
         ms, serves = measure(shape, dtype, args.repeats)
         n, channels, outputs, side = shape
         flops = 18e-6 * n * side * side * channels * outputs
-        ours = ("-", "-") if len(ms) < 3 else (f"{ms[2]:.2f}", f"{flops / ms[2]:.0f}")
-        table.add_row(
-            *map(str, shape), f"{ms[0]:.2f}", f"{flops / ms[0]:.0f}", f"{ms[1]:.2f}", *ours, serves
-        )
+        cells = [(f"{each:.2f}", f"{flops / each:.0f}") for each in ms]
+        cells += [("-", "-")] * (4 - len(ms))
+        table.add_row(*map(str, shape), *cells[0], cells[1][0], *cells[2], *cells[3], serves)
     Console(width=120).print(table)
 
 

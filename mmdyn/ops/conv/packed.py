@@ -82,8 +82,8 @@ def _unpack_squares(packed: Tensor, outputs: int) -> Tensor:
 def squares_pay(side, weight: Tensor, stride, dilation) -> bool:
     """Whether a convolution of that many outputs a side is computed in squares of two by two.
 
-    Measured by tools/benchmark_convs.py: 1.3 to 2.6 times as fast as by taps where all squares are
-    full.
+    Measured by tools/benchmark_convs.py: 1.3 to 1.7 times as fast as by taps where all squares are
+    full, 1.1 times at 5x5 outputs.
     """
     fits = weight.dtype == torch.float32 and tuple(weight.shape[2:]) == (3, 3)
     if not fits or tuple(stride) != (1, 1):
@@ -236,7 +236,7 @@ def tiles_pay(x: Tensor) -> bool:
     """Whether they are faster than oneDNN's, for blocks whose halo is not in place or not there.
 
     Measured by tools/benchmark_convs.py on a Xeon with AMX, 2 threads: 512 to 512 channels at 5x5
-    pixels 6.5 ms for 9.1, in bfloat16 1.5 for 2.7; at 2x2 3.4 for 11.8 and 0.8 for 4.8. On large
+    pixels 7.1 ms for 10.7, in bfloat16 1.6 for 2.4; at 2x2 3.0 for 11.5 and 0.9 for 3.9. On large
     windows they are as fast in float32, where no window need be gathered for them, and half as
     fast in bfloat16.
     """
