@@ -1,5 +1,5 @@
-// Convolutions over packed blocks in float32, a matrix product whose rows are read where they lie: in
-// a block, or in the ring store for its halo. What it does is said in mmdyn/ops/conv/packed.py.
+// Convolutions over packed blocks, matrix products whose rows are read where they lie: in a block, or
+// in the ring store for its halo. What they do is said in mmdyn/ops/conv/packed.py.
 //
 // The weight is packed once, in panels of output channels. A chunk of it meets all pixels of a block of
 // kBlock, which may lie in many windows: how many pixels a window has a side makes no difference.
@@ -10,24 +10,16 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <type_traits>
-#include <vector>
 
-#include "amx.h"
-#include "places.h"
+#include "by_amx.h"
+#include "by_squares.h"
+#include "by_taps.h"
 #include "rows.h"
-#include "tiles.h"
-#include "winograd.h"
 
 namespace {
 
 using at::Tensor;
-
-constexpr int64_t kChunk = 512;  // inputs (tap and channel) whose weights the cache is to hold
-constexpr int64_t kRow = kChunk + 16;
-constexpr int64_t kPage = 1024;  // numbers; rows whole pages apart fall on the same few cache lines
 
 // Width of the registers in use: 512, 256, or 0 for neither, where nothing here may be called.
 // MMDYN_TILE_BITS sets a smaller one.
@@ -43,233 +35,6 @@ int64_t tile_bits() {
   }();
   return bits;
 }
-
-template <typename T>
-struct Product {
-  Source<T> source;
-  const T *packed, *residual;
-  const float* bias;
-  T* out;
-  int64_t outputs, inputs;  // channels; taps times channels
-  bool relu;
-
-  // Where squares of two by two outputs begin in a window; outputs of one lie a dilation apart.
-  std::vector<int64_t> down, across;
-  int64_t squares() const { return down.size() * across.size(); }
-};
-
-// Along one side: all outputs, two by two.
-std::vector<int64_t> starts(int64_t side, int64_t dilation) {
-  std::vector<int64_t> found;
-  for (int64_t phase = 0; phase < std::min(dilation, side); ++phase) {
-    for (int64_t at = phase; at < side; at += 2 * dilation) found.push_back(at);
-  }
-  return found;
-}
-
-// Inputs [from, from + depth) of one tap of some pixels, side by side.
-void copy_chunk(const float* const* lines, int64_t from, int64_t depth, int64_t count, float* to, Lines<float>& at) {
-  for (int64_t i = 0; i < count; ++i) {
-    at[i] = to + i * kRow;
-    std::memcpy(to + i * kRow, lines[i] + from, depth * sizeof(float));
-  }
-}
-
-struct Scratch {
-  explicit Scratch(int64_t taps)
-      : lines(taps * kBlock), copied(kBlock), pixels(new float[kBlock * kRow]),
-        sums(new float[kBlock * kPanel]), added(new float[kBlock * kPanel]) {}
-  Lines<float> lines, copied;
-  std::unique_ptr<float[]> pixels, sums, added;  // the last two of a panel that is not full
-};
-
-// Some channels of a row-wise matrix, as rows of a whole panel or back.
-void copy_columns(const float* from, int64_t from_pitch, float* to, int64_t to_pitch, int64_t count,
-                  int64_t columns) {
-  for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(to + i * to_pitch, from + i * from_pitch, columns * sizeof(float));
-  }
-}
-
-#ifdef HAS_TILES
-
-// One chunk of inputs of some pixels times one panel.
-template <typename Isa>
-void multiply(const Product<float>& p, int64_t panel, int64_t first, int64_t count, Tile t, Scratch& s) {
-  const int64_t channel = panel * kPanel, columns = std::min(kPanel, p.outputs - channel);
-  float* out = p.out + first * p.outputs + channel;
-  const float* added = p.residual ? p.residual + first * p.outputs + channel : nullptr;
-  const bool whole = columns % Isa::kWidth == 0;
-  if (whole) {
-    t.c = out, t.pitch = p.outputs, t.residual = added;
-  } else {
-    t.c = s.sums.get(), t.pitch = kPanel, t.residual = added ? s.added.get() : nullptr;
-    if (t.last && added) copy_columns(added, p.outputs, s.added.get(), kPanel, count, columns);
-  }
-  if (p.bias) t.bias = p.bias + channel;
-  for (int64_t i = 0; i < count; i += Isa::kRows) {
-    run_tile<Isa>(std::min<int64_t>(Isa::kRows, count - i), columns, t);
-    t.lines += Isa::kRows, t.c += Isa::kRows * t.pitch;
-    if (t.residual) t.residual += Isa::kRows * t.pitch;
-  }
-  if (!whole && t.last) copy_columns(s.sums.get(), kPanel, out, p.outputs, count, columns);
-}
-
-// Pixels [begin, end) of panels [low, high).
-template <typename Isa>
-void run_part(const Product<float>& p, int64_t begin, int64_t end, int64_t low, int64_t high) {
-  Scratch s(p.source.taps());
-  for (int64_t first = begin; first < end; first += kBlock) {
-    const int64_t count = std::min(kBlock, end - first);
-    p.source.locate(first, count, s.lines);
-    for (int64_t from = 0; from < p.inputs; from += kChunk) {
-      Tile whole{};
-      whole.lines = s.lines.data(), whole.channels = p.source.channels;
-      whole.from = from, whole.depth = std::min(kChunk, p.inputs - from);
-      whole.first = from == 0, whole.last = from + whole.depth == p.inputs, whole.relu = p.relu;
-      if (p.source.channels % kPage == 0) {
-        const int64_t tap = from / p.source.channels, start = from % p.source.channels;
-        copy_chunk(s.lines.data() + tap * kBlock, start, whole.depth, count, s.pixels.get(), s.copied);
-        whole.lines = s.copied.data(), whole.from = 0;
-      }
-      for (int64_t panel = low; panel < high; ++panel) {
-        Tile t = whole;
-        t.b = p.packed + (panel * p.inputs + from) * kPanel;
-        multiply<Isa>(p, panel, first, count, t, s);
-      }
-    }
-  }
-}
-
-// A block of squares of two by two outputs: the inputs of its products, and the products of a panel.
-struct Squares {
-  explicit Squares(int64_t channels)
-      : pitch(channels + 16), count(std::max<int64_t>(28, std::min<int64_t>(112, 131072 / channels / 7 / 14 * 14))),
-        zeros(channels), inputs(new float[kPlanes * count * pitch]),
-        products(new float[kPlanes * count * kPanel]), lines(kPlanes * count) {
-    for (int64_t i = 0; i < kPlanes * count; ++i) lines[i] = inputs.get() + i * pitch;
-  }
-  int64_t pitch, count;
-  std::vector<float> zeros;  // what lies outside a window
-  std::unique_ptr<float[]> inputs, products;
-  Lines<float> lines;
-};
-
-// Square `k` of all windows, as input `i` of the block.
-void transform_square(const Product<float>& p, int64_t k, int64_t i, Squares& s) {
-  const int64_t n = k / p.squares(), wide = p.across.size();
-  const int64_t y = p.down[k % p.squares() / wide], x = p.across[k % wide];
-  const int64_t *step = p.source.dilation, height = p.source.out_height + 2 * step[0];
-  const int64_t width = p.source.out_width + 2 * step[1];
-  const float* pixels[kPlanes];
-  for (int64_t v = 0; v < kSide; ++v) {
-    for (int64_t u = 0; u < kSide; ++u) {
-      const int64_t row = y + v * step[0], column = x + u * step[1];
-      const bool inside = row < height && column < width;
-      pixels[v * kSide + u] = inside ? p.source.at(n, row, column) : s.zeros.data();
-    }
-  }
-  transform_pixels(pixels, s.inputs.get() + i * s.pitch, s.count * s.pitch, p.source.channels);
-}
-
-// The four outputs of square `k`, where they lie in the window.
-void finish_square(const Product<float>& p, int64_t k, int64_t i, int64_t channel, const float* bias,
-                   const Squares& s) {
-  float four[4 * kWidest];
-  transform_products(s.products.get() + i * kPanel, s.count * kPanel, bias, four);
-  const int64_t n = k / p.squares(), wide = p.across.size();
-  const int64_t *step = p.source.dilation, height = p.source.out_height, width = p.source.out_width;
-  for (int64_t v = 0; v < 2; ++v) {
-    for (int64_t u = 0; u < 2; ++u) {
-      const int64_t y = p.down[k % p.squares() / wide] + v * step[0], x = p.across[k % wide] + u * step[1];
-      if (y >= height || x >= width) continue;
-      const int64_t place = ((n * height + y) * width + x) * p.outputs + channel;
-      finish_pixel(four + (2 * v + u) * kWidest, p.residual ? p.residual + place : nullptr,
-                   p.out + place, std::min(kPanel, p.outputs - channel), p.relu);
-    }
-  }
-}
-
-// Squares [begin, end) of panels [low, high).
-template <typename Isa>
-void run_squares(const Product<float>& p, int64_t begin, int64_t end, int64_t low, int64_t high) {
-  const int64_t channels = p.source.channels;
-  Squares s(channels);
-  const std::vector<float> nothing(kPanel);
-  for (int64_t first = begin; first < end; first += s.count) {
-    const int64_t count = std::min(s.count, end - first);
-    for (int64_t i = 0; i < count; ++i) transform_square(p, first + i, i, s);
-    for (int64_t panel = low; panel < high; ++panel) {
-      const int64_t channel = panel * kPanel, columns = std::min(kPanel, p.outputs - channel);
-      for (int64_t plane = 0; plane < kPlanes; ++plane) {
-        for (int64_t i = 0; i < count; i += Isa::kRows) {
-          Tile t{};
-          t.lines = s.lines.data() + plane * s.count + i, t.channels = t.depth = channels;
-          t.b = p.packed + (panel * kPlanes + plane) * channels * kPanel;
-          t.c = s.products.get() + (plane * s.count + i) * kPanel, t.pitch = kPanel;
-          t.first = t.last = true;
-          run_tile<Isa>(std::min<int64_t>(Isa::kRows, count - i), columns, t);
-        }
-      }
-      const float* bias = p.bias ? p.bias + channel : nothing.data();
-      for (int64_t i = 0; i < count; ++i) finish_square(p, first + i, i, channel, bias, s);
-    }
-  }
-}
-
-#endif
-
-#ifdef HAS_AMX
-
-// Inputs [from, from + depth) of some pixels, tap by tap, side by side; zeros behind, up to a tile.
-void copy_inputs(const Product<Half>& p, const Lines<Half>& lines, int64_t from, int64_t depth,
-                 int64_t count, Half* to) {
-  const int64_t channels = p.source.channels, padding = -depth & (kStep - 1);
-  for (int64_t done = 0; done < depth;) {
-    const int64_t tap = (from + done) / channels, first = (from + done) % channels;
-    const int64_t length = std::min(depth - done, channels - first);
-    for (int64_t i = 0; i < count; ++i) {
-      std::memcpy(to + i * kHalfRow + done, lines[tap * kBlock + i] + first, length * sizeof(Half));
-    }
-    done += length;
-  }
-  for (int64_t i = 0; padding && i < count; ++i) {
-    std::memset(static_cast<void*>(to + i * kHalfRow + depth), 0, padding * sizeof(Half));
-  }
-}
-
-// Pixels [begin, end) of panels [low, high).
-void run_part(const Product<Half>& p, int64_t begin, int64_t end, int64_t low, int64_t high) {
-  constexpr int64_t kSums = (kBlock + 31) / 32 * 32 * kPanel;
-  Lines<Half> lines(p.source.taps() * kBlock);
-  const std::unique_ptr<Half[]> pixels(new Half[(kBlock + 32) * kHalfRow]);
-  const std::unique_ptr<float[]> sums(new float[(high - low) * kSums]);
-  const int64_t padded = (p.inputs + kStep - 1) / kStep * kStep;
-  take_tiles();
-  for (int64_t first = begin; first < end; first += kBlock) {
-    const int64_t count = std::min(kBlock, end - first);
-    p.source.locate(first, count, lines);
-    for (int64_t from = 0; from < p.inputs; from += kDepth) {
-      const int64_t depth = std::min(kDepth, p.inputs - from);
-      copy_inputs(p, lines, from, depth, count, pixels.get());
-      for (int64_t panel = low; panel < high; ++panel) {
-        float* sum = sums.get() + (panel - low) * kSums;
-        const Half* weights = p.packed + (panel * padded + from) * kPanel;
-        for (int64_t i = 0; i < count; i += 32) {
-          add_product(pixels.get() + i * kHalfRow, weights, depth, sum + i * kPanel, from == 0,
-                      count - i <= 16);
-        }
-        if (from + depth < p.inputs) continue;
-        const int64_t channel = panel * kPanel, place = first * p.outputs + channel;
-        finish(sum, count, std::min(kPanel, p.outputs - channel), p.bias ? p.bias + channel : nullptr,
-               p.residual ? p.residual + place : nullptr, p.out + place, p.outputs, p.relu);
-      }
-    }
-  }
-  leave_tiles();
-}
-
-#endif
 
 // Gives each thread some pixels, or where these are few some of the panels, so that no weight is read
 // twice. `rows`: pixels that belong together.

@@ -22,11 +22,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).resolve().parent.parent / "csrc"
-_NAMES = (
-    "amx.h", "copies.cpp", "packed_conv.cpp", "pictures.cpp", "places.h", "rows.h", "tiles.h",
-    "winograd.h",
-)  # fmt: skip
-SOURCES = tuple(FOLDER / name for name in _NAMES)
+SOURCES = tuple(sorted((*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h"))))
 _OFF = "MMDYN_COMPILED"
 
 
@@ -78,7 +74,7 @@ def build(folder: Path = FOLDER) -> Path:
 
 def wanted() -> bool:
     """Whether the sources are there and not switched off with ``MMDYN_COMPILED=0``."""
-    return os.environ.get(_OFF, "1") != "0" and all(x.exists() for x in SOURCES)
+    return os.environ.get(_OFF, "1") != "0" and SOURCES != () and all(x.exists() for x in SOURCES)
 
 
 def load(path: Path | None = None) -> bool:
