@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "places.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAS_TILES 1
-#include <immintrin.h>
 #endif
 
 namespace {
@@ -30,101 +30,70 @@ struct Tile {
 
 #ifdef HAS_TILES
 
-// Weights are read in order, from the second-level cache: eight inputs ahead.
-inline void fetch(const float* b) { _mm_prefetch(reinterpret_cast<const char*>(b + 8 * kPanel), _MM_HINT_T0); }
+// R pixels and V registers of channels. Inlined into callers that say which instructions there are.
+template <typename Vector, int R, int V>
+[[gnu::always_inline]] inline void multiply_tile(const Tile& t) {
+  constexpr int64_t kWidth = sizeof(Vector) / sizeof(float);
+  Vector sum[R][V], w[V];
+#pragma GCC unroll 14
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      const float* from = t.first ? t.bias : t.c + r * t.pitch;
+      if (from) std::memcpy(&sum[r][v], from + v * kWidth, sizeof(Vector));
+      else sum[r][v] = Vector{};
+    }
+  }
+  const float* b = t.b;
+  for (int64_t done = 0; done < t.depth;) {
+    const int64_t tap = (t.from + done) / t.channels, first = (t.from + done) % t.channels;
+    const int64_t length = std::min(t.depth - done, t.channels - first);
+    const float* a[R];
+#pragma GCC unroll 14
+    for (int r = 0; r < R; ++r) a[r] = t.lines[tap * kBlock + r] + first;
+    for (int64_t k = 0; k < length; ++k, b += kPanel) {
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) {
+        std::memcpy(&w[v], b + v * kWidth, sizeof(Vector));
+        __builtin_prefetch(b + 8 * kPanel + v * kWidth);  // read in order, from the second-level cache
+      }
+#pragma GCC unroll 14
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sum[r][v] += a[r][k] * w[v];
+      }
+    }
+    done += length;
+  }
+#pragma GCC unroll 14
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      const int64_t at = r * t.pitch + v * kWidth;
+      if (t.last && t.residual) {
+        Vector other;
+        std::memcpy(&other, t.residual + at, sizeof(Vector));
+        sum[r][v] += other;
+      }
+      if (t.last && t.relu) sum[r][v] = sum[r][v] < Vector{} ? Vector{} : sum[r][v];  // NaN stays NaN
+      std::memcpy(t.c + at, &sum[r][v], sizeof(Vector));
+    }
+  }
+}
 
 // 14 pixels and 32 channels fill 28 of 32 registers.
 struct Avx512 {
+  typedef float Vector __attribute__((vector_size(64)));
   static constexpr int kRows = 14, kWidth = 16;
   template <int R, int V>
-  __attribute__((target("avx512f"))) static void run(const Tile& t) {
-    __m512 sum[R][V];
-#pragma GCC unroll 14
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) {
-        if (!t.first) sum[r][v] = _mm512_loadu_ps(t.c + r * t.pitch + v * kWidth);
-        else sum[r][v] = t.bias ? _mm512_loadu_ps(t.bias + v * kWidth) : _mm512_setzero_ps();
-      }
-    }
-    const float* b = t.b;
-    for (int64_t done = 0; done < t.depth;) {
-      const int64_t tap = (t.from + done) / t.channels, first = (t.from + done) % t.channels;
-      const int64_t length = std::min(t.depth - done, t.channels - first);
-      const float* a[R];
-#pragma GCC unroll 14
-      for (int r = 0; r < R; ++r) a[r] = t.lines[tap * kBlock + r] + first;
-      for (int64_t k = 0; k < length; ++k, b += kPanel) {
-        __m512 w[V];
-#pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) w[v] = _mm512_loadu_ps(b + v * kWidth), fetch(b + v * kWidth);
-#pragma GCC unroll 14
-        for (int r = 0; r < R; ++r) {
-          const __m512 x = _mm512_set1_ps(a[r][k]);
-#pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) sum[r][v] = _mm512_fmadd_ps(x, w[v], sum[r][v]);
-        }
-      }
-      done += length;
-    }
-#pragma GCC unroll 14
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) {
-        const int64_t at = r * t.pitch + v * kWidth;
-        if (t.last && t.residual) sum[r][v] = _mm512_add_ps(sum[r][v], _mm512_loadu_ps(t.residual + at));
-        // The second operand is what NaN gives.
-        if (t.last && t.relu) sum[r][v] = _mm512_max_ps(_mm512_setzero_ps(), sum[r][v]);
-        _mm512_storeu_ps(t.c + at, sum[r][v]);
-      }
-    }
-  }
+  __attribute__((target("avx512f"))) static void run(const Tile& t) { multiply_tile<Vector, R, V>(t); }
 };
 
 struct Avx2 {
+  typedef float Vector __attribute__((vector_size(32)));
   static constexpr int kRows = 6, kWidth = 8;
   template <int R, int V>
-  __attribute__((target("avx2,fma"))) static void run(const Tile& t) {
-    __m256 sum[R][V];
-#pragma GCC unroll 6
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) {
-        if (!t.first) sum[r][v] = _mm256_loadu_ps(t.c + r * t.pitch + v * kWidth);
-        else sum[r][v] = t.bias ? _mm256_loadu_ps(t.bias + v * kWidth) : _mm256_setzero_ps();
-      }
-    }
-    const float* b = t.b;
-    for (int64_t done = 0; done < t.depth;) {
-      const int64_t tap = (t.from + done) / t.channels, first = (t.from + done) % t.channels;
-      const int64_t length = std::min(t.depth - done, t.channels - first);
-      const float* a[R];
-#pragma GCC unroll 6
-      for (int r = 0; r < R; ++r) a[r] = t.lines[tap * kBlock + r] + first;
-      for (int64_t k = 0; k < length; ++k, b += kPanel) {
-        __m256 w[V];
-#pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) w[v] = _mm256_loadu_ps(b + v * kWidth), fetch(b + v * kWidth);
-#pragma GCC unroll 6
-        for (int r = 0; r < R; ++r) {
-          const __m256 x = _mm256_set1_ps(a[r][k]);
-#pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) sum[r][v] = _mm256_fmadd_ps(x, w[v], sum[r][v]);
-        }
-      }
-      done += length;
-    }
-#pragma GCC unroll 6
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) {
-        const int64_t at = r * t.pitch + v * kWidth;
-        if (t.last && t.residual) sum[r][v] = _mm256_add_ps(sum[r][v], _mm256_loadu_ps(t.residual + at));
-        if (t.last && t.relu) sum[r][v] = _mm256_max_ps(_mm256_setzero_ps(), sum[r][v]);
-        _mm256_storeu_ps(t.c + at, sum[r][v]);
-      }
-    }
-  }
+  __attribute__((target("avx2,fma"))) static void run(const Tile& t) { multiply_tile<Vector, R, V>(t); }
 };
 
 // Runs `rows` pixels, at most Isa::kRows of them, and V registers of channels.
