@@ -72,6 +72,7 @@ class Frame:
         tracker: Position in the module tree.
         constants: Folded weights.
         strict: Raise where a function has no rule, instead of turning dense.
+        replays: Whether modules may repeat recorded operators; None: where there is a memory.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Frame:
         tracker: Tracker | None = None,
         constants: Constants | None = None,
         strict: bool = False,
+        replays: bool | None = None,
     ) -> None:
         if memory is None and not all(grid.complete):
             raise ValueError("copied cells need a memory: pass a mmdyn.video.FeatureMemory")
@@ -90,6 +92,7 @@ class Frame:
         self.constants = Constants() if constants is None else constants
         self.constants.begin()
         self.strict = strict
+        self.replays = memory is not None if replays is None else replays
         self.dense_sites: dict[str, Site] = {}
         self.macs: dict[str, float] = {}  # executed, by module path
         self.sparse_paths: set[str] = set()  # counted modules that ran on blocks
@@ -161,31 +164,30 @@ class Frame:
         self, key: str, per_cell: int, channels: int, like: Tensor, fill: float = 0.0
     ) -> Tensor:
         """The ring store of this call; a fresh one where nothing is remembered."""
-        if self.memory is not None:
-            with unrecorded():
+        with unrecorded():
+            if self.memory is not None:
                 data = self.memory.rows(key, self.grid, per_cell, channels, like, fill)
-            if active := recorder():
-                wanted = dict(per_cell=per_cell, channels=channels, fill=fill)
-                active.note_store(data, "rows", key, wanted)
-            return data
-        count = 1 + (max(self.grid.slots) + 1) * self.grid.cells * per_cell
-        data = like.new_empty((count, channels))  # all cells run and write theirs
-        data[0] = fill
+            else:
+                count = 1 + (max(self.grid.slots) + 1) * self.grid.cells * per_cell
+                data = like.new_empty((count, channels))  # all cells run and write theirs
+                data[0] = fill
+        if active := recorder():
+            wanted = dict(per_cell=per_cell, channels=channels, fill=fill)
+            active.note_store(data, "rows", key, wanted)
         return data
 
     def maps(self, key: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """The dense composite of this call, one image a slot; fresh where nothing is remembered."""
-        if self.memory is not None:
-            with unrecorded():
+        with unrecorded():
+            if self.memory is not None:
                 data = self.memory.maps(key, self.grid, shape, like)
-            if active := recorder():
-                active.note_store(data, "maps", key, dict(shape=shape))
-            return data
-        slots = max(self.grid.slots) + 1
-        size = (slots, *shape)
-        return torch.empty(
-            size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
-        )
+            else:
+                size, layout = (max(self.grid.slots) + 1, *shape), torch.channels_last
+                kind = dict(dtype=like.dtype, device=like.device)
+                data = torch.empty(size, memory_format=layout, **kind)
+        if active := recorder():
+            active.note_store(data, "maps", key, dict(shape=shape))
+        return data
 
     def kept(self, key: str) -> Tensor | None:
         """What the memory holds under a key, without using it."""

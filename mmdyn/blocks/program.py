@@ -34,6 +34,8 @@ class Program:
         """Whether the weights and the memory's sizes are as they were when it was recorded."""
         if not all(entry.fresh() for entry in self._kept):
             return False
+        if frame.memory is None:
+            return True
         stores = (s for s in self._sources if isinstance(s, StoreRef))
         return all(_shape(frame.kept(s.key)) == s.shape for s in stores)
 
@@ -66,11 +68,14 @@ class Program:
         if isinstance(source, TableRef):
             made = frame.grid.table(source.key)
             return made[source.part] if isinstance(made, tuple) else made
-        if not touch:
-            kept = frame.kept(source.key)
-            assert kept is not None, source.key
-            return kept
-        return getattr(frame, source.kind)(source.key, like=source.like, **source.wanted)
+        if touch or frame.memory is None:
+            store = getattr(frame, source.kind)(source.key, like=source.like, **source.wanted)
+            if not touch and store.is_floating_point():
+                store[source.kind == "rows" :] = float("nan")  # row 0 is the fill
+            return store
+        kept = frame.kept(source.key)
+        assert kept is not None, source.key
+        return kept
 
 
 def _shape(tensor: Tensor | None) -> torch.Size | None:

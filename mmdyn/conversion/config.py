@@ -151,17 +151,22 @@ class SegBlocksConfig(_BlocksConfig):
         policy: Name in the registry RESOLUTION_POLICIES ('reinforce', 'heuristic', 'random',
             'centre', 'oracle', 'all-full', 'all-half'), or a dict with ``type`` and arguments.
         strict: Raise where the network calls a function that has no block rule.
+        replay: In evaluation, repeat the recorded operators of a module instead of running its
+            Python, once it has run alike for a few images.
     """
 
     budget: float = 0.4
     policy: str | dict = "reinforce"
     strict: bool = False
+    replay: bool = True
     _step: ClassVar[int] = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.block_size != "auto" and any(side % 2 for side in self.sides):
             raise ValueError(f"block_size must be even to have a half, got {self.block_size}")
+        for name in ("strict", "replay"):
+            _check_kind(self, name, (bool,), "True or False")
 
 
 def _best_side(length: int, step: int) -> int:

@@ -63,8 +63,8 @@ class Segment:
     def __call__(self, *args, **kwargs):
         replayer = self.replayer
         frame = replayer.tracker.frame
-        away = frame is None or frame.memory is None
-        if away or replayer.busy or self.refused or hooked_everywhere():
+        here = frame is not None and frame.replays and not replayer.busy
+        if not here or self.refused or hooked_everywhere():
             return self.stock(args, kwargs)
         return replayer.call(self, frame, args, kwargs)
 
@@ -177,7 +177,7 @@ class Replayer:
             case.program, case.layout = program, case.last[1]
             case.last = None
             return
-        for slot in frame.grid.slots:
+        for slot in frame.grid.slots if frame.memory else ():
             frame.memory.forget(slot)
         segment.refuse("it computes past torch's operators")
 

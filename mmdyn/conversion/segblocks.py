@@ -10,6 +10,7 @@ from mmdyn.conversion.config import SegBlocksConfig
 from mmdyn.conversion.convert import handles
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
 from mmdyn.conversion.hosts import host_for
+from mmdyn.conversion.replay import install
 from mmdyn.conversion.segblocks_runtime import POLICY, SegBlocksRuntime
 from mmdyn.conversion.tracking import StandIn, attach
 from mmdyn.policies import build_resolution_policy
@@ -50,6 +51,8 @@ def convert_to_segblocks(model: nn.Module, config: SegBlocksConfig) -> None:
     make_dynamic(model, SegBlocksMixin, runtime)
     attach(model, runtime.tracker)
     host.smooth_outputs(model)
+    if config.replay:
+        install(model, runtime.tracker)
     like = next(model.parameters(), None)
     model.add_module(POLICY, policy if like is None else policy.to(like.device))
     policy.train(model.training)

@@ -17,6 +17,7 @@ from mmdyn.blocks import BlockGrid, Constants, Frame, Level, Tracker, split
 from mmdyn.conversion.config import SegBlocksConfig
 from mmdyn.conversion.hosts import Call, Host
 from mmdyn.conversion.padding import pad_to_blocks
+from mmdyn.conversion.replay import remove
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.tracking import counted, detach
 from mmdyn.policies import ResolutionPolicy, select_cells
@@ -55,8 +56,9 @@ class SegBlocksRuntime:
         self.stats = {}
 
     def undo(self, model: nn.Module) -> None:
-        """Takes the policy, hooks and stand-ins off the model."""
+        """Takes the policy, segments, hooks and stand-ins off the model."""
         del model._modules[POLICY]
+        remove(model)
         detach(model)
 
     def inspect(self, model: nn.Module, trial: bool) -> ConversionReport:
@@ -155,7 +157,9 @@ class _Execution:
 
     def __call__(self, grid: BlockGrid, **changes) -> tuple[Any, Frame]:
         runtime, host, call = self.runtime, self.runtime.host, self.call
-        frame = Frame(grid, None, runtime.tracker, runtime.constants, runtime.config.strict)
+        replays = not (self.model.training or torch.is_grad_enabled())
+        shared = runtime.tracker, runtime.constants, runtime.config.strict
+        frame = Frame(grid, None, *shared, replays=replays)
         args, kwargs = call.with_image(split(frame, self.image, grid.block_size))
         size = (self.image.shape[2], self.image.shape[3])
         before = runtime.tracker.frame, runtime.tracker.stack

@@ -61,8 +61,8 @@ def SegBlocks(host: str | None = None, **kwargs) -> BaseModel:
 
     Args:
         host (str): Type of the stock model, looked up in the default scope.
-        **kwargs: Fields of ``mmdyn.SegBlocksConfig`` (budget, block_size, policy, strict), and the
-            host's own.
+        **kwargs: Fields of ``mmdyn.SegBlocksConfig`` (budget, block_size, policy, strict,
+            replay), and the host's own.
 
     Returns:
         The host, converted in place: its class is a subclass of the stock one and its
