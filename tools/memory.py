@@ -10,9 +10,11 @@ torch counts it, on a CPU the growth of the process' resident memory.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -51,8 +53,11 @@ def samples(size: tuple[int, int], count: int, classes: int) -> list:
     return made
 
 
-def measure(args: argparse.Namespace, budget: float | None, training: bool) -> float:
-    """MiB of one pass, the second: the first one fills caches."""
+WARM = 8  # predictions, after which modules are replayed
+
+
+def measure(args: argparse.Namespace, budget: float | None, training: bool) -> list[float]:
+    """MiB of a pass after others that filled caches, and the most of those after the first."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     model = to_channels_last(load_model(args.config)).to(device).train(training)
@@ -73,11 +78,17 @@ def measure(args: argparse.Namespace, budget: float | None, training: bool) -> f
         sum(v for k, v in losses.items() if "loss" in k).backward()
 
     step()
+    peaks = [_peak_of(step, device) for _ in range(2 if training else WARM)]
+    return [peaks[-1], max(peaks[:-1])]
+
+
+def _peak_of(step: Callable[[], None], device: str) -> float:
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    ctypes.CDLL(None).malloc_trim(0)  # what the allocator keeps of earlier passes
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
     step()
@@ -89,7 +100,7 @@ def _resident(field: str) -> float:
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
-def child(args: argparse.Namespace, budget: float | None, training: bool) -> float:
+def child(args: argparse.Namespace, budget: float | None, training: bool) -> list[float]:
     """The same in a process of its own."""
     what = json.dumps([budget, training])
     run = subprocess.run(
@@ -97,7 +108,7 @@ def child(args: argparse.Namespace, budget: float | None, training: bool) -> flo
     )
     if run.returncode:
         raise SystemExit(f"tools/memory.py: a measuring process failed:\n{run.stderr[-2000:]}")
-    return float(run.stdout.split()[-1])
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -105,15 +116,18 @@ def main() -> None:
     if args.one:
         print(measure(args, *json.loads(args.one)))
         return
-    table = Table("full resolution", "training MiB", "of dense", "prediction MiB", "of dense")
+    columns = "training MiB", "of dense", "prediction MiB", "of dense", "while recording MiB"
+    table = Table("full resolution", *columns)
     rows: list[dict] = []
     for budget in [None, *args.budgets]:
-        row = dict(budget=budget, train=child(args, budget, True), test=child(args, budget, False))
+        (train, _), (test, recording) = child(args, budget, True), child(args, budget, False)
+        row = dict(budget=budget, train=train, test=test, recording=recording)
         rows.append(row)
         table.add_row(
             "dense" if budget is None else f"{budget:.0%}",
             f"{row['train']:.0f}", f"{row['train'] / rows[0]['train']:.2f}",
             f"{row['test']:.0f}", f"{row['test'] / rows[0]['test']:.2f}",
+            f"{row['recording']:.0f}",
         )  # fmt: skip
     Console(width=100).print(table)
     print(f"{args.config}, {args.shape}, {args.batch} images a step, torch {torch.__version__}")

@@ -56,9 +56,11 @@ def batch(count: int = 2, size: tuple[int, int] = SIZE, seed: int = 0, flip: boo
 
 
 def losses_of(model: nn.Module, seed: int = 0, **options) -> dict[str, torch.Tensor]:
-    """A loss call, on flipped images, with the random state set."""
+    """A loss call, on flipped images of the model's type, with the random state set."""
     torch.manual_seed(seed)
-    return model(**batch(flip=True, **options), mode="loss")
+    data = batch(flip=True, **options)
+    data["inputs"] = data["inputs"].to(next(model.parameters()).dtype)
+    return model(**data, mode="loss")
 
 
 def total(losses: dict) -> torch.Tensor:

@@ -56,8 +56,14 @@ def joint_batch_norm(
     return x.like((out[0], None if x.halves is None else out[1]))
 
 
-def _wide(v: Tensor) -> Tensor:
-    return v if v.dtype in (torch.float32, torch.float64) else v.float()
+def _statistics(v: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel, float32 of half types."""
+    dtype = v.dtype if v.dtype in (torch.float32, torch.float64) else torch.float32
+    running = v.new_zeros(v.shape[1], dtype=dtype), v.new_ones(v.shape[1], dtype=dtype)
+    if v.device.type == "cpu":
+        return torch.batch_norm_update_stats(v, *running, 0.0)
+    var, mean = torch.var_mean(v.to(dtype), _PIXELS, correction=0)
+    return mean, var
 
 
 class _JointNorm(torch.autograd.Function):
@@ -66,41 +72,58 @@ class _JointNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, blocks, halves, weight, bias, eps, reduce):
         reduce = reduce or (lambda sums: sums)
-        levels = [(_wide(v), area) for v, area in ((blocks, 1.0), (halves, HALF_AREA))]
-        pixels = sum(area * v.numel() / v.shape[1] for v, area in levels)
-        first = torch.stack([area * v.sum(_PIXELS) for v, area in levels]).sum(0)
+        levels = [(v, a * v.numel() / v.shape[1]) for v, a in _areas(blocks, halves) if v.numel()]
+        own = [(*_statistics(v), pixels) for v, pixels in levels]
+        pixels = sum(n for *_, n in own)
+        first = torch.stack([n * mean for mean, _, n in own]).sum(0)
         sums = reduce(torch.cat([first, first.new_tensor([pixels])]))
         total, mean = sums[-1], sums[:-1] / sums[-1]
-        centre = mean.view(_PER_CHANNEL)
-        squares = [area * (v - centre).square().sum(_PIXELS) for v, area in levels]
+        squares = [n * (v + (m - mean).square()) for m, v, n in own]
         var = reduce(torch.stack(squares).sum(0)) / total
-        scale = torch.rsqrt(var + eps)
-        ctx.save_for_backward(blocks, halves, weight, mean, scale, total)
-        ctx.bias_dtype, ctx.reduce = None if bias is None else bias.dtype, reduce
-        gain = scale if weight is None else scale * weight
-        shift = -mean * gain if bias is None else bias - mean * gain
-        gain, shift = gain.view(_PER_CHANNEL), shift.view(_PER_CHANNEL)
-        out = [torch.addcmul(shift, v, gain).to(blocks.dtype) for v, _ in levels]
+        ctx.save_for_backward(blocks, halves, weight, mean, var, total)
+        ctx.eps, ctx.bias_dtype, ctx.reduce = eps, None if bias is None else bias.dtype, reduce
+        affine = [None if p is None else p.to(mean.dtype) for p in (weight, bias)]
+        out = [
+            F.batch_norm(v, mean, var, *affine, False, 0.0, eps) if v.numel() else v.clone()
+            for v in (blocks, halves)
+        ]
         ctx.mark_non_differentiable(mean, var, total)
         return *out, mean, var, total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, for_blocks, for_halves, *_):
-        blocks, halves, weight, mean, scale, total = ctx.saved_tensors
-        centre, gain = mean.view(_PER_CHANNEL), scale.view(_PER_CHANNEL)
-        levels = [
-            (_wide(g), (_wide(v) - centre) * gain, area)
-            for g, v, area in ((for_blocks, blocks, 1.0), (for_halves, halves, HALF_AREA))
+        blocks, halves, weight, mean, var, total = ctx.saved_tensors
+        gain = None if weight is None else weight.to(mean.dtype)
+        own = [
+            _by_fixed(g, v, gain, mean, var, ctx.eps) if v.numel() else (g, None, None)
+            for g, v in ((for_blocks, blocks), (for_halves, halves))
         ]
-        along = torch.stack([(g * v).sum(_PIXELS) for g, v, _ in levels]).sum(0)
-        plain = torch.stack([g.sum(_PIXELS) for g, _, _ in levels]).sum(0)
-        both = ctx.reduce(torch.cat([along, plain])) / total
-        drift, level = (part.view(_PER_CHANNEL) for part in both.chunk(2))
-        factor = gain if weight is None else gain * weight.view(_PER_CHANNEL)
+        sums = [torch.cat([along, plain]) for _, along, plain in own if along is not None]
+        both = torch.stack(sums).sum(0)  # of this process; reducing writes in place
+        along, plain = both.chunk(2)
+        scale = torch.rsqrt(var + ctx.eps)
+        drift, level = (ctx.reduce(both.clone()) / total).chunk(2)
+        factor = scale if weight is None else scale * gain
+        slope = factor * drift * scale  # of x, beside what does not depend on it
+        shift = factor * level - slope * mean
         grads = [
-            (factor * (g - area * (level + v * drift))).to(blocks.dtype) for g, v, area in levels
+            g.addcmul_(v, (area * slope).view(_PER_CHANNEL).to(v.dtype), value=-1.0)
+            .sub_((area * shift).view(_PER_CHANNEL).to(v.dtype))
+            for (g, *_), (v, area) in zip(own, _areas(blocks, halves))
         ]
         for_weight = None if weight is None else along.to(weight.dtype)
         for_bias = plain.to(ctx.bias_dtype) if ctx.bias_dtype else None
         return *grads, for_weight, for_bias, None, None
+
+
+def _areas(blocks: Tensor, halves: Tensor) -> tuple[tuple[Tensor, float], ...]:
+    return (blocks, 1.0), (halves, HALF_AREA)
+
+
+def _by_fixed(grad, v, gain, mean, var, eps) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias of a batch norm whose statistics are given."""
+    return torch.ops.aten.native_batch_norm_backward(
+        grad.contiguous(memory_format=torch.channels_last), v, gain, mean, var, None, None, False,
+        eps, [True, True, True],
+    )  # fmt: skip

@@ -1,12 +1,13 @@
 """Blocks with their halo, and the rows that neighbours read."""
 
+import torch
 from torch import Tensor
 
 from mmdyn.ops.library import define, serve_cuda
 from mmdyn.ops.windows import reference
-from mmdyn.ops.windows.reference import ring_rows
+from mmdyn.ops.windows.reference import ring_rows, spread_windows
 
-__all__ = ["gather_windows", "ring_rows", "write_ring"]
+__all__ = ["gather_windows", "ring_rows", "spread_windows", "write_ring"]
 
 gather_windows = define(
     "gather_windows(Tensor blocks, Tensor store, Tensor index, Tensor places, int[] halo) "
@@ -23,7 +24,7 @@ serve_cuda("write_ring", "mmdyn.ops.windows.triton_kernel", reference.write_ring
 
 def write_ring(store: Tensor, rows: Tensor, blocks: Tensor, ring: Tensor | None) -> Tensor:
     """See ``reference.write_ring``."""
-    if blocks.requires_grad:
+    if blocks.requires_grad and torch.is_grad_enabled():
         return reference.write_ring(store, rows, blocks, ring)
     _write_ring(store, rows, blocks, ring)
     return store

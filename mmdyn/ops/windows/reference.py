@@ -87,3 +87,27 @@ def gather_windows(
     windows[:, top : top + bh, left : left + bw].copy_(blocks.permute(0, 2, 3, 1))
     windows.view(-1, c).index_copy_(0, places, rows)
     return windows.permute(0, 3, 1, 2)
+
+
+def spread_windows(
+    grads: Tensor, store: Tensor, index: Tensor, places: Tensor, halo: Sequence[int]
+) -> Tensor:
+    """The adjoint of `gather_windows`.
+
+    Args:
+        grads: (n, C, top + bh + bottom, left + bw + right), gradients of the windows.
+        store: (rows, C), to which the gradients of the store's rows are added in place.
+        index, places, halo: Those that made the windows.
+
+    Returns:
+        (n, C, bh, bw) gradients of the blocks, channels-last, in memory of their own.
+    """
+    n, c, height, width = grads.shape
+    top, bottom, left, right = halo
+    pixels = grads.permute(0, 2, 3, 1).reshape(-1, c)
+    rows = pixels.index_select(0, places)
+    if index.dim() == 3:
+        rows = (rows / 4).repeat_interleave(4, 0)
+    store.index_add_(0, index.reshape(-1), rows)
+    inner = grads[:, :, top : height - bottom, left : width - right]
+    return inner.clone(memory_format=torch.channels_last)
