@@ -48,7 +48,8 @@ Tensor gather_windows(const Tensor& blocks, const Tensor& store, const Tensor& i
   const Tensor source = channels_last(blocks);
   Tensor rows = store.contiguous(), at = index.contiguous();
   const bool means = index.dim() == 3, floats = store.scalar_type() == at::kFloat;
-  if (means && !floats) {
+  const bool halves = store.scalar_type() == at::kBFloat16, together = floats || halves;
+  if (means && !together) {
     rows = rows.index_select(0, at.reshape({-1})).view({-1, 4, c}).mean(1);
     at = at::arange(rows.size(0), at.options());
   }
@@ -57,16 +58,19 @@ Tensor gather_windows(const Tensor& blocks, const Tensor& store, const Tensor& i
   const char *from = bytes_of(source), *ring = bytes_of(rows);
   const int64_t* picked = at.const_data_ptr<int64_t>();
   char* to = static_cast<char*>(out.mutable_data_ptr());
-  const auto row = [&](int64_t place) {
-    return reinterpret_cast<const float*>(ring + picked[place] * pixel);
+  const auto mean = [&]<typename T>(T* target, int64_t k) {
+    const auto row = [&](int64_t i) {
+      return reinterpret_cast<const T*>(ring + picked[k + i] * pixel);
+    };
+    mean_of_four(target, row(0), row(1), row(2), row(3), c);
   };
   const auto copy = [&](char* line, int64_t first, int64_t pixels) {
-    for (int64_t i = 0; means && floats && i < pixels; ++i) {
-      const int64_t k = 4 * (first + i);
-      float* target = reinterpret_cast<float*>(line + i * pixel);
-      mean_of_four(target, row(k), row(k + 1), row(k + 2), row(k + 3), c);
+    for (int64_t i = 0; means && together && i < pixels; ++i) {
+      char* target = line + i * pixel;
+      if (floats) mean(reinterpret_cast<float*>(target), 4 * (first + i));
+      else mean(reinterpret_cast<Half*>(target), 4 * (first + i));
     }
-    if (means && floats) return;
+    if (means && together) return;
     for (int64_t i = 0; i < pixels; ++i) {
       std::memcpy(line + i * pixel, ring + picked[first + i] * pixel, pixel);
     }

@@ -1,5 +1,5 @@
 // Convolutions over packed blocks, matrix products whose rows are read where they lie: in a block, or
-// in the ring store for its halo. What they do is said in mmdyn/ops/conv/packed.py.
+// in the ring store for its halo. What they do is said in mmdyn/ops/conv/panels.py.
 //
 // The weight is packed once, in panels of output channels. A chunk of it meets all pixels of a block of
 // kBlock, which may lie in many windows: how many pixels a window has a side makes no difference.
@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <type_traits>
 
 #include "by_amx.h"
@@ -21,12 +22,26 @@ namespace {
 
 using at::Tensor;
 
+// MMDYN_TILE_BITS: the widest registers that may be used, 0 for none.
+int64_t most_bits() {
+  static const int64_t bits = [] {
+    const char* given = std::getenv("MMDYN_TILE_BITS");
+    const std::string wanted = given ? given : "";
+    for (const int64_t known : {0, 256, 512}) {
+      if (wanted == std::to_string(known)) return known;
+    }
+    if (!wanted.empty()) {
+      TORCH_WARN("expected MMDYN_TILE_BITS to be 512, 256 or 0, got '", wanted, "'; it is 512");
+    }
+    return int64_t{512};
+  }();
+  return bits;
+}
+
 // Width of the registers in use: 512, 256, or 0 for neither, where nothing here may be called.
-// MMDYN_TILE_BITS sets a smaller one.
 int64_t tile_bits() {
   static const int64_t bits = [] {
-    const char* wanted = std::getenv("MMDYN_TILE_BITS");
-    const int64_t most = wanted ? std::atoll(wanted) : 512;
+    [[maybe_unused]] const int64_t most = most_bits();
 #ifdef HAS_TILES
     if (most >= 512 && __builtin_cpu_supports("avx512f")) return 512;
     if (most >= 256 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 256;
@@ -35,6 +50,8 @@ int64_t tile_bits() {
   }();
   return bits;
 }
+
+bool amx_serves() { return most_bits() == 512 && has_amx(); }
 
 // Gives each thread some pixels, or where these are few some of the panels, so that no weight is read
 // twice. `rows`: pixels that belong together.
@@ -79,7 +96,7 @@ void run(const Product<float>& p, int64_t pixels, bool squares) {
 
 void run(const Product<Half>& p, int64_t pixels, bool squares) {
   TORCH_CHECK(!squares, "squares of outputs are computed in float32 only");
-  TORCH_CHECK(has_amx(), "this processor has no AMX: use conv_windows");
+  TORCH_CHECK(amx_serves(), "this processor has no AMX: use conv_windows");
 #ifdef HAS_AMX
   if (pixels) share(pixels, 32, p.outputs, [&](auto... part) { run_part(p, part...); });
 #endif
@@ -104,10 +121,32 @@ Tensor means_of(const Tensor& store, const Tensor& index) {
   return out;
 }
 
+// The bounds of what is read below, all but the rows that an index names: those are the engine's own.
+void check_shapes(int64_t taps, int64_t channels, const Tensor& packed, int64_t outputs,
+                  const std::optional<Tensor>& bias, const Tensor& residual, const Tensor& out) {
+  const int64_t panels = (outputs + kPanel - 1) / kPanel;
+  const bool floats = packed.scalar_type() == at::kFloat, squares = floats && packed.dim() == 4;
+  const int64_t inputs = squares ? 16 * channels : taps * channels;
+  const int64_t deep = floats ? inputs : (inputs + 31) / 32 * 32;
+  TORCH_CHECK(packed.scalar_type() == out.scalar_type() && packed.is_contiguous(),
+              "expected a packed weight of the type of its input, ", out.scalar_type(), ", got ",
+              packed.scalar_type());
+  TORCH_CHECK(outputs > 0 && packed.numel() == panels * kPanel * deep, "expected an input of as many ",
+              "channels as the weight has, got ", channels, " with a packed weight of ", packed.sizes(),
+              " for ", taps, " taps and ", outputs, " output channels");
+  TORCH_CHECK(!bias || (bias->scalar_type() == at::kFloat && bias->is_contiguous() &&
+                        bias->numel() >= panels * kPanel),
+              "expected a float32 bias padded to ", panels * kPanel, " numbers");
+  TORCH_CHECK(!residual.defined() || (residual.scalar_type() == out.scalar_type() &&
+                                      residual.numel() == out.numel()),
+              "expected a residual of ", out.numel(), " numbers like the output");
+}
+
 // What both operators do once it is known where the inputs lie; `out` and `residual` are row by row.
 template <typename T>
 void multiply(Product<T>& p, const Tensor& packed, const std::optional<Tensor>& bias, bool relu,
               const Tensor& residual, Tensor& out, int64_t outputs) {
+  check_shapes(p.source.taps(), p.source.channels, packed, outputs, bias, residual, out);
   p.packed = packed.const_data_ptr<T>(), p.out = out.mutable_data_ptr<T>();
   if (bias) p.bias = bias->const_data_ptr<float>();
   if (residual.defined()) p.residual = residual.const_data_ptr<T>();
@@ -132,12 +171,26 @@ Tensor windows_of(const Tensor& blocks, const std::optional<Tensor>& store,
   s.channels = blocks.size(1), s.height = blocks.size(2), s.width = blocks.size(3);
   s.top = halo[0], s.left = halo[2], s.window = halo[2] + s.width + halo[3];
   const int64_t n = blocks.size(0), lines = halo[0] + s.height + halo[1];
+  const int64_t sides[] = {lines, s.window};
+  for (int i : {0, 1}) {
+    const int64_t reach = dilation[i] * (kernel[i] - 1) + 1;
+    TORCH_CHECK(stride[i] > 0 && sides[i] >= reach, "expected a window that the kernel fits in, got ",
+                sides[i], " pixels for ", reach);
+  }
   s.halo = lines * s.window - s.height * s.width;
   for (int i : {0, 1}) s.kernel[i] = kernel[i], s.stride[i] = stride[i], s.dilation[i] = dilation[i];
   s.out_height = (lines - dilation[0] * (kernel[0] - 1) - 1) / stride[0] + 1;
   s.out_width = (s.window - dilation[1] * (kernel[1] - 1) - 1) / stride[1] + 1;
+  TORCH_CHECK(store.has_value() == index.has_value() && (store || s.halo == 0),
+              "expected a store and an index for windows with a halo");
   Tensor rows, places, added;
   if (store) {
+    TORCH_CHECK(store->dim() == 2 && store->size(1) == s.channels &&
+                    store->scalar_type() == blocks.scalar_type(),
+                "expected a store of rows like the blocks' pixels, got ", store->sizes());
+    TORCH_CHECK(index->scalar_type() == at::kLong &&
+                    index->numel() == n * s.halo * (index->dim() == 3 ? 4 : 1),
+                "expected an index of ", n * s.halo, " halo pixels, got ", index->sizes());
     rows = store->contiguous(), places = index->contiguous();
     if (index->dim() == 3) rows = means_of(rows, places), places = Tensor();
     s.store = rows.const_data_ptr<T>();
@@ -145,7 +198,11 @@ Tensor windows_of(const Tensor& blocks, const std::optional<Tensor>& store,
   }
   s.blocks = source.const_data_ptr<T>();
   Tensor out = at::empty({n, s.out_height, s.out_width, outputs}, blocks.options());
-  if (residual) added = residual->contiguous(at::MemoryFormat::ChannelsLast);
+  if (residual) {
+    TORCH_CHECK(residual->sizes() == out.permute({0, 3, 1, 2}).sizes(), "expected a residual of the shape ",
+                "of the output, got ", residual->sizes());
+    added = residual->contiguous(at::MemoryFormat::ChannelsLast);
+  }
   multiply(p, packed, bias, relu, added, out, outputs);
   return out.permute({0, 3, 1, 2});
 }
@@ -154,6 +211,8 @@ template <typename T>
 Tensor rows_of(const Tensor& store, const std::optional<Tensor>& index, const Tensor& packed,
                int64_t outputs, const std::optional<Tensor>& bias, bool relu,
                const std::optional<Tensor>& residual) {
+  TORCH_CHECK(store.dim() == 2 && (!index || (index->dim() == 2 && index->scalar_type() == at::kLong)),
+              "expected rows (rows, Cin) and an int64 index (M, taps), got ", store.sizes());
   const Tensor rows = store.contiguous();
   Product<T> p{};
   Source<T>& s = p.source;
@@ -162,7 +221,11 @@ Tensor rows_of(const Tensor& store, const std::optional<Tensor>& index, const Te
   s.kernel[0] = index ? index->size(1) : 1, s.kernel[1] = 1;
   if (index) picked = index->contiguous(), s.index = picked.const_data_ptr<int64_t>();
   Tensor out = at::empty({index ? index->size(0) : store.size(0), outputs}, store.options());
-  if (residual) added = residual->contiguous();
+  if (residual) {
+    TORCH_CHECK(residual->sizes() == out.sizes(), "expected a residual of the shape of the output, got ",
+                residual->sizes());
+    added = residual->contiguous();
+  }
   multiply(p, packed, bias, relu, added, out, outputs);
   return out;
 }
@@ -189,7 +252,7 @@ Tensor packed_rows(const Tensor& store, const std::optional<Tensor>& index, cons
 
 TORCH_LIBRARY_FRAGMENT(mmdyn, m) {
   m.def("tile_bits() -> int", &tile_bits);
-  m.def("has_amx() -> bool", &has_amx);
+  m.def("has_amx() -> bool", &amx_serves);
 }
 
 TORCH_LIBRARY_IMPL(mmdyn, CPU, m) {

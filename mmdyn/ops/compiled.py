@@ -14,9 +14,11 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -24,11 +26,14 @@ logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).resolve().parent.parent / "csrc"
 SOURCES = tuple(sorted((*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h"))))
 _OFF = "MMDYN_COMPILED"
+_FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-fopenmp")
+_ABANDONED = 3600.0  # seconds after which an unfinished library is that of a build that ended
 
 
 def library_path(folder: Path = FOLDER) -> Path:
     """Where the library of these sources, for this PyTorch and machine, is if it was compiled."""
-    made_of = hashlib.sha256(b"".join(x.read_bytes() for x in SOURCES)).hexdigest()[:12]
+    parts = [" ".join(_FLAGS).encode(), *(x.read_bytes() for x in SOURCES)]
+    made_of = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
     return folder / f"{_platform()}-{made_of}.so"
 
 
@@ -48,7 +53,8 @@ def build(folder: Path = FOLDER) -> Path:
     from torch.utils.cpp_extension import include_paths, library_paths
 
     target = library_path(folder)
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    named, *options = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    compiler = shutil.which(named)
     if compiler is None:
         raise RuntimeError("no C++ compiler: install g++ or clang++, or name one with CXX")
     fresh = target.with_name(f"{target.name}.{os.getpid()}")
@@ -56,20 +62,30 @@ def build(folder: Path = FOLDER) -> Path:
 
     units = [str(x) for x in SOURCES if x.suffix == ".cpp"]
     command = [
-        compiler, "-O3", "-std=c++20", "-fPIC", "-shared", "-fopenmp",
+        compiler, *options, *_FLAGS,
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
         *(f"-I{path}" for path in include_paths()), *units, "-o", str(fresh),
         *(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10",
     ]  # fmt: skip
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if ran.returncode != 0:
         fresh.unlink(missing_ok=True)
         raise RuntimeError(f"{compiler} failed:\n{ran.stderr[-2000:]}")
     fresh.replace(target)  # whole or not at all
-    for old in folder.glob("copies-*.so"):
-        if old != target and old.name.startswith(_platform()):
-            old.unlink(missing_ok=True)  # whoever has it loaded keeps it
+    _remove_others(target)
     return target
+
+
+def _remove_others(target: Path) -> None:
+    """Deletes libraries of other sources, and what is left of builds that were stopped."""
+    for old in target.parent.glob("copies-*.so*"):
+        if old == target or not old.name.startswith(_platform()):
+            continue
+        try:
+            if old.suffix == ".so" or time.time() - old.stat().st_mtime > _ABANDONED:
+                old.unlink()  # whoever has it loaded keeps it
+        except FileNotFoundError:
+            pass  # another process was faster
 
 
 def wanted() -> bool:
@@ -89,7 +105,7 @@ def load(path: Path | None = None) -> bool:
         return False
     try:
         torch.ops.load_library(str(path))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         logger.warning("%s cannot be loaded, PyTorch's own copies serve (%s)", path.name, error)
         return False
     return True

@@ -11,11 +11,13 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from mmdyn.ops.compiled import load as load_compiled
 
@@ -46,6 +48,22 @@ def define(schema: str, reference: Callable) -> Callable:
 
     call.__name__, call.__doc__ = name, reference.__doc__
     return call
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Plain PyTorch, for a trial whose verdict is kept: whatever mode the caller is in.
+
+    Without autograd, autocast, tracing, fake tensors or a default device.
+    """
+    plain = torch.autocast("cpu", enabled=False), torch.no_grad()
+    with _disable_current_modes(), torch._C.DisableTorchFunction(), plain[0], plain[1]:
+        yield
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether it is a tensor of PyTorch's own class: a fake one must leave nothing in a cache."""
+    return type(x) in (Tensor, torch.nn.Parameter)
 
 
 @lru_cache(maxsize=1)

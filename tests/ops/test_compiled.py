@@ -185,3 +185,53 @@ def test_without_the_source_nothing_is_loaded(monkeypatch, tmp_path):
     monkeypatch.delenv("MMDYN_COMPILED", raising=False)
     monkeypatch.setattr(compiled, "SOURCES", (tmp_path / "copies.cpp",))
     assert not compiled.load()
+
+
+@pytest.mark.parametrize(
+    ("given", "bits", "amx"),
+    [("0", 0, False), ("", 512, True), ("AVX2", 512, True), ("256", 256, False)],
+)
+def test_widths_that_may_be_asked_for(library, given, bits, amx):
+    code = (
+        "import sys; from pathlib import Path; from mmdyn.ops import compiled;"
+        "assert compiled.load(Path(sys.argv[1])); import torch; f = torch.ops.mmdyn;"
+        "print(f.tile_bits(), f.has_amx())"
+    )
+    env = {**os.environ, "MMDYN_COMPILED": "0", "PYTHONPATH": str(ROOT)}
+    env.pop("MMDYN_TILE_BITS", None)
+    run = [sys.executable, "-c", code, str(library)]
+
+    def found(**more) -> tuple[int, bool, str]:
+        ran = subprocess.run(run, env={**env, **more}, capture_output=True, text=True, check=True)
+        width, tiles = ran.stdout.split()
+        return int(width), tiles == "True", ran.stderr
+
+    here = found()
+    width, tiles, said = found(MMDYN_TILE_BITS=given)
+    assert (width, tiles) == (min(bits, here[0]), amx and here[1])
+    assert ("expected MMDYN_TILE_BITS to be 512, 256 or 0, got 'AVX2'" in said) == (given == "AVX2")
+
+
+def test_what_a_compiler_may_be(tmp_path, monkeypatch):
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nprintf 'x \\374' >&2; exit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{broken} --with options")
+    with pytest.raises(RuntimeError, match="broken failed:\nx"):
+        compiled.build(tmp_path)
+    monkeypatch.setenv("CXX", "no-such-compiler -O2")
+    with pytest.raises(RuntimeError, match="no C\\+\\+ compiler"):
+        compiled.build(tmp_path)
+    assert [x.name for x in tmp_path.iterdir()] == ["broken"]
+
+
+def test_left_by_other_builds(tmp_path):
+    target = compiled.library_path(tmp_path)
+    stale, left, running = (
+        tmp_path / f"{compiled._platform()}-0000{end}" for end in (".so", ".so.123", ".so.124")
+    )
+    for path in (target, stale, left, running):
+        path.write_text("")
+    os.utime(left, (0, 0))
+    compiled._remove_others(target)
+    assert sorted(tmp_path.iterdir()) == sorted([target, running])

@@ -108,8 +108,9 @@ class _JointNorm(torch.autograd.Function):
         slope = factor * drift * scale  # of x, beside what does not depend on it
         shift = factor * level - slope * mean
         grads = [
-            g.addcmul_(v, (area * slope).view(_PER_CHANNEL).to(v.dtype), value=-1.0)
-            .sub_((area * shift).view(_PER_CHANNEL).to(v.dtype))
+            g.addcmul_(v, (area * slope).view(_PER_CHANNEL).to(v.dtype), value=-1.0).sub_(
+                (area * shift).view(_PER_CHANNEL).to(v.dtype)
+            )
             for (g, *_), (v, area) in zip(own, _areas(blocks, halves))
         ]
         for_weight = None if weight is None else along.to(weight.dtype)

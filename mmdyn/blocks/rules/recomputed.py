@@ -38,7 +38,7 @@ class Halos(NamedTuple):
     fill: float
 
     def levels(self, packed: Packed):
-        """Of each level that the grid has: blocks, ring rows and positions, halo rows and places."""
+        """Of each level: its blocks, ring rows and positions, halo rows and places."""
         grid, halves = self.grid, packed[1] is not None
         depth = ring_depth(self.halo, self.mode, halves)
         ring = grid.ring(self.block, depth)

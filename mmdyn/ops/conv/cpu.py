@@ -15,6 +15,7 @@ from mmdyn.ops.conv.in_place import conv_windows
 from mmdyn.ops.conv.packed import PackedPanels, output_side, squares_pay, tiles_pay, tiles_serve
 from mmdyn.ops.conv.reference import Epilogue, Windows
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
+from mmdyn.ops.library import is_plain, undisturbed
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
 _PLAIN = Epilogue()
@@ -28,14 +29,16 @@ def fused_conv_works(dtype: torch.dtype) -> bool:
         return False
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    x = torch.linspace(-1, 1, 2 * 8 * 6 * 6).view(2, 8, 6, 6).to(dtype)
-    weight = torch.linspace(-1, 1, 8 * 8 * 9).view(8, 8, 3, 3).to(dtype)
-    try:
-        packed = PackedConv._pack(weight, (1, 1), (1, 1), 1, x.shape)
-        out = _run_fused(x, packed, None, (1, 1), (1, 1), 1, Epilogue("relu"), None)
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    return torch.allclose(out, F.relu(F.conv2d(x, weight)), rtol=2e-2, atol=2e-2)
+    with undisturbed():
+        x = torch.linspace(-1, 1, 2 * 8 * 6 * 6, device="cpu").view(2, 8, 6, 6).to(dtype)
+        weight = torch.linspace(-1, 1, 8 * 8 * 9, device="cpu").view(8, 8, 3, 3).to(dtype)
+        try:
+            packed = PackedConv._pack(weight, (1, 1), (1, 1), 1, x.shape)
+            out = _run_fused(x, packed, None, (1, 1), (1, 1), 1, Epilogue("relu"), None)
+        except (RuntimeError, AttributeError, NotImplementedError):
+            return False
+        exact = F.relu(F.conv2d(x.double(), weight.double()))
+        return torch.allclose(out.double(), exact, rtol=2e-2, atol=2e-2)
 
 
 def _run_fused(x, packed, bias, stride, dilation, groups, epilogue, residual) -> Tensor:
@@ -140,4 +143,4 @@ class PackedConv:
             epilogue.activation not in (None, "relu") or residual.dtype != x.dtype
         ):
             return False
-        return x.dtype == self.weight.dtype and fused_conv_works(x.dtype)
+        return x.dtype == self.weight.dtype and is_plain(x) and fused_conv_works(x.dtype)

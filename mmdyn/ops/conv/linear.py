@@ -15,7 +15,7 @@ from mmdyn.ops.conv import reference
 from mmdyn.ops.conv.in_place import conv_taps, reads_in_place
 from mmdyn.ops.conv.packed import PackedPanels, tiles_serve
 from mmdyn.ops.conv.reference import Epilogue
-from mmdyn.ops.library import define
+from mmdyn.ops.library import define, undisturbed
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
 _PLAIN = Epilogue()
@@ -34,14 +34,16 @@ def fused_linear_works(dtype: torch.dtype) -> bool:
         return False
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    rows = torch.linspace(-1, 1, 6 * 16).view(6, 16).to(dtype)
-    weight = torch.linspace(-1, 1, 16 * 8).view(16, 8).to(dtype)
-    try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.t().contiguous())
-        out = torch.ops.mkldnn._linear_pointwise(rows, packed, None, "relu", [], "")
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    return torch.allclose(out, torch.relu(rows @ weight), rtol=2e-2, atol=2e-2)
+    with undisturbed():
+        rows = torch.linspace(-1, 1, 6 * 16, device="cpu").view(6, 16).to(dtype)
+        weight = torch.linspace(-1, 1, 16 * 8, device="cpu").view(16, 8).to(dtype)
+        try:
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.t().contiguous())
+            out = torch.ops.mkldnn._linear_pointwise(rows, packed, None, "relu", [], "")
+        except (RuntimeError, AttributeError, NotImplementedError):
+            return False
+        exact = torch.relu(rows.double() @ weight.double())
+        return torch.allclose(out.double(), exact, rtol=2e-2, atol=2e-2)
 
 
 class PackedLinear:

@@ -40,7 +40,9 @@ def inputs(case: dict) -> tuple[torch.Tensor, ...]:
     return draw(2, CHANNELS, *SIZE), draw(3, CHANNELS // groups, *case["kernel"]), draw(3)
 
 
-@pytest.mark.parametrize("cells", [MIXED, MIXED * 0 + 1, MIXED * 0 + 2], ids=["mixed", "full", "half"])
+@pytest.mark.parametrize(
+    "cells", [MIXED, MIXED * 0 + 1, MIXED * 0 + 2], ids=["mixed", "full", "half"]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_the_numerical_ones(name, cells):
     run = function(**CASES[name])
