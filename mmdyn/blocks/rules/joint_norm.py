@@ -96,7 +96,7 @@ class _JointNorm(torch.autograd.Function):
         blocks, halves, weight, mean, var, total = ctx.saved_tensors
         gain = None if weight is None else weight.to(mean.dtype)
         own = [
-            _by_fixed(g, v, gain, mean, var, ctx.eps) if v.numel() else (g, None, None)
+            _by_fixed(g, v, gain, mean, var, ctx.eps) if v.numel() else (g.to(mean.dtype), None, None)
             for g, v in ((for_blocks, blocks), (for_halves, halves))
         ]
         sums = [torch.cat([along, plain]) for _, along, plain in own if along is not None]
@@ -107,10 +107,9 @@ class _JointNorm(torch.autograd.Function):
         factor = scale if weight is None else scale * gain
         slope = factor * drift * scale  # of x, beside what does not depend on it
         shift = factor * level - slope * mean
-        grads = [
-            g.addcmul_(v, (area * slope).view(_PER_CHANNEL).to(v.dtype), value=-1.0).sub_(
-                (area * shift).view(_PER_CHANNEL).to(v.dtype)
-            )
+        slope, shift = slope.view(_PER_CHANNEL), shift.view(_PER_CHANNEL)
+        grads = [  # rounded once: both parts are larger than the gradient itself
+            g.addcmul_(v.to(g.dtype), area * slope, value=-1.0).sub_(area * shift).to(v.dtype)
             for (g, *_), (v, area) in zip(own, _areas(blocks, halves))
         ]
         for_weight = None if weight is None else along.to(weight.dtype)
@@ -123,8 +122,8 @@ def _areas(blocks: Tensor, halves: Tensor) -> tuple[tuple[Tensor, float], ...]:
 
 
 def _by_fixed(grad, v, gain, mean, var, eps) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias of a batch norm whose statistics are given."""
+    """Gradients of x, weight and bias of a batch norm with given statistics, in their type."""
+    grad = grad.to(mean.dtype, memory_format=torch.channels_last)
     return torch.ops.aten.native_batch_norm_backward(
-        grad.contiguous(memory_format=torch.channels_last), v, gain, mean, var, None, None, False,
-        eps, [True, True, True],
-    )  # fmt: skip
+        grad, v.to(mean.dtype), gain, mean, var, None, None, False, eps, [True, True, True]
+    )

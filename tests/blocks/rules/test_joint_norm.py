@@ -130,3 +130,36 @@ def test_sums_of_several_processes_give_the_statistics_of_all_images():
     ratio = (2 * n / (2 * n - 1)) / (n / (n - 1))  # the unbiased count is that of all images
     news = [norm.running_var - 0.9 for norm in norms]
     assert torch.allclose(news[1], news[0] * ratio)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_types_are_rounded_once(dtype):
+    """What all pixels of a channel are off by adds up in the weights before it."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.relu(torch.randn(4, CHANNELS, 32, 48, generator=generator) + 1).to(dtype)
+    weight = torch.randn(CHANNELS, CHANNELS, 1, 1, generator=generator).to(dtype)
+    levels = torch.randint(1, 3, (4, 4, 4), generator=generator)
+    common = 1 + torch.randn(4, CHANNELS, 32, 48, generator=generator)
+
+    def gradients(kind: torch.dtype) -> list[torch.Tensor]:
+        norm = nn.BatchNorm2d(CHANNELS)
+        norm = norm.double() if kind == torch.float64 else norm
+        made = weight.detach().clone().to(kind).requires_grad_()
+        clip = Clip(lambda v: norm(torch.conv2d(v, made)), (8, 12), remembers=False)
+        out = clip.run(x.to(kind), levels)
+        upstream = Clip(lambda v: v, (8, 12), remembers=False).run(common.to(kind), levels)
+        pairs = zip(out.packed, upstream.packed)
+        sum((a * b).double().sum() for a, b in pairs).backward()
+        return [made.grad, norm.weight.grad, norm.bias.grad]
+
+    for got, wanted in zip(gradients(dtype), gradients(torch.float64), strict=True):
+        scale = wanted.abs().max()
+        assert (got.double() - wanted).abs().max() <= 2e-2 * scale
+
+
+def test_half_types_do_not_overflow():
+    x = (1e-2 * torch.randn(2, CHANNELS, *SIZE)).half().requires_grad_()
+    norm = nn.BatchNorm2d(CHANNELS)
+    out = Clip(norm, BLOCK, remembers=False).run(x, MIXED)
+    sum((16 * v.float() * torch.randn_like(v.float())).sum() for v in out.packed).backward()
+    assert x.grad.isfinite().all()

@@ -44,7 +44,7 @@ model = dict(
     ),
 )
 
-iters = 600
+iters = 900
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
     paramwise_cfg=dict(custom_keys={"backbone.layer4": dict(lr_mult=1.0)}),

@@ -1,20 +1,20 @@
 """SwiftNet with SegBlocks on CamVid, fine-tuned from the dense network; the policy learns with it.
 
-``model.budget=0.2`` and ``model.policy=heuristic`` (random, centre, oracle, all-full, all-half)
+``model.budget=0.4`` and ``model.policy=heuristic`` (random, centre, oracle, all-full, all-half)
 change the decision. Blocks of 64 pixels: images are padded to 384x512, six by eight blocks.
 """
 
-_base_ = ["./swiftnet_r18_1xb4-600_camvid-360x480.py"]
+_base_ = ["./swiftnet_r18_1xb4-900_camvid-360x480.py"]
 
-load_from = "work_dirs/swiftnet_r18_1xb4-600_camvid-360x480/iter_600.pth"
+load_from = "work_dirs/swiftnet_r18_tuned_1xb4-350_camvid-360x480/iter_350.pth"
 model = dict(
     type="mmdyn.SegBlocks",
     host="EncoderDecoder",
-    budget=0.3,
+    budget=0.2,
     block_size=64,
     backbone=dict(init_cfg=None),
 )
-iters = 300
+iters = 350
 optim_wrapper = dict(
     optimizer=dict(lr=4e-4), paramwise_cfg=dict(custom_keys={"block_policy": dict(lr_mult=5.0)})
 )
