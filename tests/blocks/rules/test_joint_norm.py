@@ -132,29 +132,19 @@ def test_sums_of_several_processes_give_the_statistics_of_all_images():
     assert torch.allclose(news[1], news[0] * ratio)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_types_are_rounded_once(dtype):
-    """What all pixels of a channel are off by adds up in the weights before it."""
+@pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 1.5e-3), (torch.float16, 1e-4)])
+def test_half_types_are_rounded_once(dtype, near):
+    """A channel's gradients add up to nothing: what all are off by would add up in the weights."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.relu(torch.randn(4, CHANNELS, 32, 48, generator=generator) + 1).to(dtype)
-    weight = torch.randn(CHANNELS, CHANNELS, 1, 1, generator=generator).to(dtype)
-    levels = torch.randint(1, 3, (4, 4, 4), generator=generator)
-    common = 1 + torch.randn(4, CHANNELS, 32, 48, generator=generator)
-
-    def gradients(kind: torch.dtype) -> list[torch.Tensor]:
-        norm = nn.BatchNorm2d(CHANNELS)
-        norm = norm.double() if kind == torch.float64 else norm
-        made = weight.detach().clone().to(kind).requires_grad_()
-        clip = Clip(lambda v: norm(torch.conv2d(v, made)), (8, 12), remembers=False)
-        out = clip.run(x.to(kind), levels)
-        upstream = Clip(lambda v: v, (8, 12), remembers=False).run(common.to(kind), levels)
-        pairs = zip(out.packed, upstream.packed)
-        sum((a * b).double().sum() for a, b in pairs).backward()
-        return [made.grad, norm.weight.grad, norm.bias.grad]
-
-    for got, wanted in zip(gradients(dtype), gradients(torch.float64), strict=True):
-        scale = wanted.abs().max()
-        assert (got.double() - wanted).abs().max() <= 2e-2 * scale
+    x = (torch.randn(4, CHANNELS, 32, 48, generator=generator) + 3).to(dtype).requires_grad_()
+    norm, size = nn.BatchNorm2d(CHANNELS), (8, 12)
+    cells = torch.randint(1, 3, (4, 4, 4), generator=generator)
+    upstream = (1 + torch.randn(x.shape, generator=generator)).to(dtype)
+    upstream = Clip(lambda v: v, size, remembers=False).run(upstream, cells)
+    out = Clip(norm, size, remembers=False).run(x, cells)
+    torch.autograd.backward(out.packed, upstream.packed)
+    grads = x.grad.double()
+    assert (grads.sum((0, 2, 3)).abs() <= near * grads.abs().sum((0, 2, 3))).all()
 
 
 def test_half_types_do_not_overflow():
