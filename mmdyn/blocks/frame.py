@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointFunction
 
 from mmdyn.blocks.constants import Constants
 from mmdyn.blocks.grid import BlockGrid
@@ -63,6 +66,16 @@ class Tracker:
         return self.stack[-1] if self.stack else ""
 
 
+def _in_reentrant_checkpoint() -> bool:
+    """Whether the caller runs in one's first pass."""
+    place: FrameType | None = sys._getframe()
+    while place is not None:
+        if place.f_code is CheckpointFunction.forward.__code__:
+            return True
+        place = place.f_back
+    return False
+
+
 class Frame:
     """What every rule needs to know.
 
@@ -99,13 +112,26 @@ class Frame:
         self.dense_macs = 0.0
         self.sparse_macs = 0.0  # what the dense network would do in modules that ran on blocks
         self.effects: list[tuple[str, tuple]] | None = None  # collected while a stretch is recorded
+        self._recorded = torch.is_grad_enabled()
         self._calls: Counter = Counter()
         self._readers: dict[int, list] = {}
 
     @property
     def defers(self) -> bool:
-        """Whether convolutions wait for their epilogue: only where autograd does not record."""
-        return not torch.is_grad_enabled()
+        """Whether convolutions wait for their epilogue: only where autograd does not record.
+
+        Raises:
+            RuntimeError: If a checkpoint runs that would lose gradients: blocks are not among
+                the tensors that a reentrant one connects.
+        """
+        recorded = torch.is_grad_enabled()
+        if self._recorded and not recorded and _in_reentrant_checkpoint():
+            raise RuntimeError(
+                f"a reentrant checkpoint at '{self.tracker.path}' would leave weights without "
+                "gradients; call torch.utils.checkpoint with use_reentrant=False, and leave "
+                "activation_checkpointing out of the config"
+            )
+        return not recorded
 
     def key(self, op: str) -> str:
         """A name for this call of `op`: module path, op and call index."""
@@ -182,9 +208,10 @@ class Frame:
             if self.memory is not None:
                 data = self.memory.maps(key, self.grid, shape, like)
             else:
-                size, layout = (max(self.grid.slots) + 1, *shape), torch.channels_last
-                kind = dict(dtype=like.dtype, device=like.device)
-                data = torch.empty(size, memory_format=layout, **kind)
+                size = (max(self.grid.slots) + 1, *shape)
+                data = torch.empty(
+                    size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+                )
         if active := recorder():
             active.note_store(data, "maps", key, dict(shape=shape))
         return data

@@ -211,6 +211,10 @@ class Recorder(TorchDispatchMode):
                 raise NotRecordable("indexing by a mask")
         elif _REFUSED_TAGS.intersection(func.tags):
             raise NotRecordable(f"{func} depends on pixel values or chance")
+        for formal, given in zip(func._schema.arguments, args):
+            written = formal.alias_info is not None and formal.alias_info.is_write
+            if written and isinstance(given, Tensor) and id(given) in self._constants:
+                raise NotRecordable("a buffer or weight that it writes")
         if fresh is not None:  # a tensor made of Python numbers
             self._nodes[id(args[0])] = self._placeholder(ConstantRef(fresh))
         nodes = tree_map_only(Tensor, self.node_of, (list(args), dict(kwargs)))

@@ -220,7 +220,7 @@ class _Inputs:
                 tensors += levels
                 made = leaf.made_composite
                 tensors += [] if made is None else [made]
-                key.append((leaf.block, leaf.dtype, tuple(leaf.shape), made is None))
+                key.append((leaf.block, leaf.dtype, leaf.device, tuple(leaf.shape), made is None))
             elif type(leaf) in (Tensor, nn.Parameter):
                 tensors.append(leaf)
                 key.append((leaf.shape, leaf.stride(), leaf.dtype, leaf.device))

@@ -88,6 +88,9 @@ class SegBlocksRuntime:
 
     def run(self, model: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """One call: decide, execute, and in training the policy's loss beside the network's."""
+        if torch.is_inference_mode_enabled():  # tables and packed weights outlive it
+            with torch.inference_mode(False), torch.no_grad():
+                return self.run(model, forward, args, kwargs)
         started = time.perf_counter()
         call = self.host.call(args, kwargs)
         image, block = pad_to_blocks(call.image, self.config)
@@ -195,12 +198,13 @@ def _pooled(losses: list[Tensor], cells: Cells) -> Tensor:
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """While it lasts, a pass in training mode changes no buffer and no random state for good."""
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
     gpus = {b.device.index for b in model.parameters() if b.device.type == "cuda"}
     try:
         with torch.random.fork_rng(devices=list(gpus)):
             yield
     finally:
         with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+            for buffer, version, value in buffers:
+                if buffer._version != version:  # writing would tell who packed it to do so again
+                    buffer.copy_(value)

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mmdyn import restore_model
 from mmdyn.conversion import runtime_of
 from mmdyn.conversion.replay import Segment
+from mmdyn.conversion.segblocks_runtime import untouched
 from tests.conversion.networks import Net, network
 from tests.conversion.replays import Host, replayed
 from tests.conversion.test_replay import ByValue, Counting, InNumPy
@@ -108,3 +110,74 @@ def test_restored_and_switched_off():
     with pytest.raises(ValueError, match="replay must be True or False"):
         converted(replay="yes")
     assert F.relu(on(images(1))).shape == on(images(1)).shape
+
+
+class Counts(Net):
+    """Counts its images in a buffer."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        self.seen.add_(1)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", ["buffer", "norm in training"])
+def test_buffers_are_written_once(kind):
+    pair = pair_of(network(Counts) if kind == "buffer" else network())
+    if kind != "buffer":
+        for model in pair:
+            model.net.norm.train()
+    run_both(pair)
+    states = [model.net.state_dict() for model in pair]
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+    assert not replayed(pair[0])
+
+
+def test_policies_that_look_at_the_loss_are_replayed():
+    """Their passes change no buffer, and so do not make anybody pack weights again."""
+    model, _ = pair_of()
+    buffers = list(model.buffers())
+    before = [buffer._version for buffer in buffers]
+    with untouched(model):
+        buffers[0].add_(1.0)
+        value = buffers[0].clone()
+    assert not torch.equal(buffers[0], value) and buffers[0]._version > before[0]
+    assert [buffer._version for buffer in buffers[1:]] == before[1:]
+
+
+@pytest.mark.parametrize("policy", ["all-full", "all-half", "heuristic"])
+def test_inference_mode_leaves_nothing_that_training_cannot_use(policy):
+    model, twin = pair_of(policy=policy)
+    with torch.inference_mode():
+        outs = [model(images(2, i)) for i in range(6)]
+        assert torch.equal(outs[-1], twin(images(2, 5)))
+    model.train()(images(2)).square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.net.parameters())
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.stem, self.net = nn.Conv2d(3, 3, 1), network()
+        self.reentrant = reentrant
+
+    def forward(self, x):
+        return checkpoint(self.net, self.stem(x), use_reentrant=self.reentrant)
+
+
+def test_checkpoints_keep_all_gradients_or_are_refused():
+    net = Checkpointed(False).double()
+    stock, mine = copy.deepcopy(net), converted(copy.deepcopy(net), policy="all-full")
+    for model in (stock, mine):
+        model.train()(images(2).double()).square().mean().backward()
+    for wanted, got in zip(stock.parameters(), mine.parameters(), strict=True):
+        torch.testing.assert_close(got.grad, wanted.grad)
+    mine = converted(Checkpointed(True).double(), policy="all-full").train()
+    with pytest.raises(RuntimeError, match="reentrant checkpoint at 'net.*use_reentrant=False"):
+        mine(images(2).double())
+    with torch.no_grad():
+        assert mine(images(2).double()).isfinite().all()

@@ -82,9 +82,9 @@ class _JointNorm(torch.autograd.Function):
         var = reduce(torch.stack(squares).sum(0)) / total
         ctx.save_for_backward(blocks, halves, weight, mean, var, total)
         ctx.eps, ctx.bias_dtype, ctx.reduce = eps, None if bias is None else bias.dtype, reduce
-        affine = [None if p is None else p.to(mean.dtype) for p in (weight, bias)]
+        gain, shift = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
         out = [
-            F.batch_norm(v, mean, var, *affine, False, 0.0, eps) if v.numel() else v.clone()
+            F.batch_norm(v, mean, var, gain, shift, False, 0.0, eps) if v.numel() else v.clone()
             for v in (blocks, halves)
         ]
         ctx.mark_non_differentiable(mean, var, total)
@@ -95,15 +95,13 @@ class _JointNorm(torch.autograd.Function):
     def backward(ctx, for_blocks, for_halves, *_):
         blocks, halves, weight, mean, var, total = ctx.saved_tensors
         gain = None if weight is None else weight.to(mean.dtype)
-        own = [
-            _by_fixed(g, v, gain, mean, var, ctx.eps) if v.numel() else (g.to(mean.dtype), None, None)
-            for g, v in ((for_blocks, blocks), (for_halves, halves))
-        ]
-        sums = [torch.cat([along, plain]) for _, along, plain in own if along is not None]
-        both = torch.stack(sums).sum(0)  # of this process; reducing writes in place
-        along, plain = both.chunk(2)
+        fixed = gain, mean, var, ctx.eps
+        own = [_by_fixed(g, v, *fixed) for g, v in ((for_blocks, blocks), (for_halves, halves))]
+        along = torch.stack([part for _, part, _ in own]).sum(0)
+        plain = torch.stack([part for *_, part in own]).sum(0)
+        both = ctx.reduce(torch.cat([along, plain]))
         scale = torch.rsqrt(var + ctx.eps)
-        drift, level = (ctx.reduce(both.clone()) / total).chunk(2)
+        drift, level = (both / total).chunk(2)
         factor = scale if weight is None else scale * gain
         slope = factor * drift * scale  # of x, beside what does not depend on it
         shift = factor * level - slope * mean
@@ -123,6 +121,8 @@ def _areas(blocks: Tensor, halves: Tensor) -> tuple[tuple[Tensor, float], ...]:
 
 def _by_fixed(grad, v, gain, mean, var, eps) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias of a batch norm with given statistics, in their type."""
+    if v.numel() == 0:
+        return grad.to(mean.dtype), torch.zeros_like(mean), torch.zeros_like(mean)
     grad = grad.to(mean.dtype, memory_format=torch.channels_last)
     return torch.ops.aten.native_batch_norm_backward(
         grad, v.to(mean.dtype), gain, mean, var, None, None, False, eps, [True, True, True]

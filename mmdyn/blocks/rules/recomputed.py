@@ -57,7 +57,7 @@ class Halos(NamedTuple):
         store = blocks.new_empty((self._store_rows(packed), blocks.shape[1]))
         store[0] = self.fill
         for level, rows, positions, *_ in self.levels(packed):
-            write_ring(store, rows, level, positions)
+            store = write_ring(store, rows, level, positions)
         return [
             gather_windows(level, store, index, places, self.halo)
             for level, _, _, index, places in self.levels(packed)
@@ -90,23 +90,25 @@ class Halos(NamedTuple):
         return spread
 
 
+def _convolved(packed: Packed, weight: Tensor, bias, halos: Halos, how: tuple) -> list[Tensor]:
+    stride, dilation, groups = how
+    return [F.conv2d(w, weight, bias, stride, 0, dilation, groups) for w in halos.windows(packed)]
+
+
 class _Conv(torch.autograd.Function):
     @staticmethod
     def forward(ctx, blocks, halves, weight, bias, halos: Halos, how: tuple):
-        packed = blocks, halves
-        stride, dilation, groups = how
-        out = [
-            F.conv2d(w, weight, bias, stride, 0, dilation, groups) for w in halos.windows(packed)
-        ]
+        out = _convolved((blocks, halves), weight, bias, halos, how)
         ctx.save_for_backward(blocks, halves, weight)
         ctx.halos, ctx.how = halos, how
         ctx.bias = None if bias is None else list(bias.shape)
         return tuple(out)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, *grads):
         blocks, halves, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again
+            return *_followed(ctx, blocks, halves, weight, grads), None, None
         stride, dilation, groups = ctx.how
         wanted = ctx.needs_input_grad
         mask = [wanted[0] or wanted[1], wanted[2], wanted[3]]
@@ -125,6 +127,21 @@ class _Conv(torch.autograd.Function):
         for i in (1, 2):
             out.append(sum(part[i] for part in made) if mask[i] else None)
         return *out, None, None
+
+
+def _followed(ctx, blocks, halves, weight, grads) -> list[Tensor | None]:
+    """The gradients by operators that autograd follows."""
+    out = _convolved((blocks, halves), weight, None, ctx.halos, ctx.how)
+    wanted = [i for i in range(3) if ctx.needs_input_grad[i]]
+    inputs = [(blocks, halves, weight)[i] for i in wanted]
+    found: list[Tensor | None] = [None] * 4
+    if inputs:
+        made = torch.autograd.grad(out, inputs, grads, create_graph=True, allow_unused=True)
+        for i, grad in zip(wanted, made):
+            found[i] = grad
+    if ctx.needs_input_grad[3]:
+        found[3] = sum(grad.sum((0, 2, 3)) for grad in grads)
+    return found
 
 
 def conv_recorded(

@@ -64,9 +64,9 @@ def _draw(dtype: torch.dtype, *shape: int) -> Tensor:
 
 def _examples(dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
     """Compiled results beside exact ones: of rows, of windows with halos, and of whole windows."""
-    rows, bias = _draw(dtype, 32, _CHANNELS), pad_bias(_draw(dtype, _OUTPUTS))
-    weight = _draw(dtype, _OUTPUTS, _CHANNELS, 3, 3)
-    exact = weight.double(), bias[:_OUTPUTS].double()
+    rows, drawn = _draw(dtype, 32, _CHANNELS), _draw(dtype, _OUTPUTS)
+    weight, bias = _draw(dtype, _OUTPUTS, _CHANNELS, 3, 3), pad_bias(drawn)
+    exact = weight.double(), drawn.double()
     index = (torch.arange(80, device="cpu") * 7 % 20).view(20, 4)
     taps = weight[:, :, 0, 0], weight[:, :, 0, 1], weight[:, :, 1, 0], weight[:, :, 1, 1]
     sums = sum(rows.double()[index[:, i]] @ tap.double().t() for i, tap in enumerate(taps))

@@ -104,3 +104,15 @@ def test_autocast_computes_and_keeps_the_low_type():
     for got, value in zip(grads, (x, weight, bias), strict=True):
         assert got.dtype == torch.float32
         assert_close(got, value.grad, torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_can_be_differentiated(name):
+    """As a gradient penalty does."""
+    run = function(**CASES[name])
+
+    def packed(x, weight, bias):
+        out = Clip(lambda v: run(v, weight, bias), BLOCK, remembers=False).run(x, MIXED)
+        return tuple(level.square() for level in out.packed)
+
+    assert torch.autograd.gradgradcheck(packed, inputs(CASES[name]), fast_mode=True)
