@@ -1,6 +1,6 @@
-"""Times 3x3 convolutions of windows: oneDNN's, unfolded into matrix products, and compiled here.
+"""Times convolutions of windows: oneDNN's, unfolded into matrix products, and compiled here.
 
-    python tools/benchmark_convs.py [--dtype bf16] [--shape WINDOWS CIN COUT SIDE ...]
+    python tools/benchmark_convs.py [--dtype bf16] [--kernel 1] [--shape WINDOWS CIN COUT SIDE ...]
 
 SIDE is that of a window's output. "Compiled" is what serves of the compiled ones: by taps or, in
 float32, in squares of two by two outputs. ``mmdyn/ops/conv`` decides by what this shows:
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.ops.conv.cpu import PackedConv, _run_fused, fused_conv_works
-from mmdyn.ops.conv.packed import PackedPanels, halos_pay, packed_windows, tiles_work
+from mmdyn.ops.conv.packed import PackedPanels, halos_pay, packed_windows, tiles_pay, tiles_work
 from mmdyn.ops.conv.reference import Epilogue
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
@@ -38,6 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--shape", type=int, nargs=4, action="append", metavar="N", help="in place of the usual"
     )
+    parser.add_argument("--kernel", type=int, choices=[1, 3], default=3)
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=True))
@@ -57,11 +58,13 @@ def median_ms(calls: list[Callable], repeats: int) -> list[float]:
     return [statistics.median(mine) for mine in times]
 
 
-def measure(shape: tuple[int, ...], dtype: torch.dtype, repeats: int) -> tuple[list[float], str]:
+def measure(
+    shape: tuple[int, ...], dtype: torch.dtype, repeats: int, kernel: int
+) -> tuple[list[float], str]:
     """Milliseconds of oneDNN's, the unfolded and the compiled ones, and which of them serves."""
     n, channels, outputs, side = shape
-    weight = torch.randn(outputs, channels, 3, 3).mul_(0.01).to(dtype)
-    bias, size, one = torch.randn(outputs).to(dtype), (side + 2, side + 2), (1, 1)
+    weight = torch.randn(outputs, channels, kernel, kernel).mul_(0.01).to(dtype)
+    bias, size, one = torch.randn(outputs).to(dtype), (side + kernel - 1,) * 2, (1, 1)
     x = torch.randn(n, channels, *size).to(dtype).to(memory_format=torch.channels_last)
     packed = PackedConv._pack(weight, one, one, 1, x.shape)
     unfolded, panels = UnfoldedConv(weight, bias, one, one, size), PackedPanels(weight, bias)
@@ -71,11 +74,12 @@ def measure(shape: tuple[int, ...], dtype: torch.dtype, repeats: int) -> tuple[l
     ]
     serves = "unfolded" if unfolding_pays(size, weight, one, one, 1) else "oneDNN"
     if tiles_work(dtype):
-        rest = (outputs, (3, 3), panels.bias, one, one, True, None)
+        rest = (outputs, (kernel, kernel), panels.bias, one, one, True, None)
         taps = (x, None, None, None, (0, 0, 0, 0), panels.packed(), *rest)
         calls.append(lambda: packed_windows(*taps))
         calls.append(lambda: panels.windows(x, one, one, RELU, None))
-        serves = "compiled" if halos_pay(x[:, :, 2:, 2:]) else serves
+        pays = halos_pay(x[:, :, 2:, 2:]) if kernel > 1 else tiles_pay(size, (1, 1))
+        serves = "compiled" if pays else serves
     return median_ms(calls, repeats), serves
 
 
@@ -92,9 +96,9 @@ def main(argv: list[str] | None = None) -> None:
         "GFLOP/s", "compiled ms", "GFLOP/s", "serves",
     )  # fmt: skip
     for shape in args.shape or SHAPES:
-        ms, serves = measure(shape, dtype, args.repeats)
+        ms, serves = measure(shape, dtype, args.repeats, args.kernel)
         n, channels, outputs, side = shape
-        flops = 18e-6 * n * side * side * channels * outputs
+        flops = 2e-6 * args.kernel**2 * n * side * side * channels * outputs
         cells = [(f"{each:.2f}", f"{flops / each:.0f}") for each in ms]
         cells += [("-", "-")] * (4 - len(ms))
         table.add_row(*map(str, shape), *cells[0], cells[1][0], *cells[2], *cells[3], serves)

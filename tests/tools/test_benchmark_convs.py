@@ -3,6 +3,16 @@
 from mmdyn.ops.conv.packed import tiles_work
 
 
+def test_kernels_of_one_pixel(tiny):
+    done = tiny.run(
+        "benchmark_convs", "--shape", 2, 32, 16, 4, "--shape", 2, 32, 16, 8, "--kernel", 1,
+        "--threads", 1, "--repeats", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line for line in done.stdout.splitlines() if " 32 " in line]
+    assert [("compiled" in row) for row in rows] == [tiles_work(), False]
+
+
 def test_all_ways_are_timed(tiny):
     done = tiny.run(
         "benchmark_convs", "--shape", 2, 32, 16, 2, "--shape", 2, 32, 16, 6, "--threads", 1,

@@ -120,8 +120,9 @@ class PackedConv:
         return packed
 
     def _panels_pay(self, x: Tensor) -> bool:
-        side = output_side(x, self.weight.shape[2:], self.dilation)
-        return tiles_pay(x) or squares_pay(side, self.weight, self.stride, self.dilation)
+        kernel = self.weight.shape[2:]
+        side = output_side(x, kernel, self.dilation)
+        return tiles_pay(side, kernel) or squares_pay(side, self.weight, self.stride, self.dilation)
 
     def _by_panels(
         self, x: Tensor | Windows, epilogue: Epilogue, residual: Tensor | None

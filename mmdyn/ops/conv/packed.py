@@ -9,6 +9,8 @@ multiply: an infinite one makes NaN of outputs that would be infinite, in the sq
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -60,15 +62,20 @@ def output_side(x: Tensor | Windows, kernel, dilation) -> tuple[int, int]:
     return height - dilation[0] * (kernel[0] - 1), width - dilation[1] * (kernel[1] - 1)
 
 
-def tiles_pay(x: Tensor) -> bool:
+def tiles_pay(side: tuple[int, int], kernel: Sequence[int]) -> bool:
     """Whether they are faster than oneDNN's, for blocks whose halo is not in place or not there.
 
-    Measured by tools/benchmark_convs.py on a Xeon with AMX, 2 threads: 512 to 512 channels at 5x5
-    pixels 7.1 ms for 10.7, in bfloat16 1.6 for 2.4; at 2x2 3.0 for 11.5 and 0.9 for 3.9. On large
-    windows they are as fast in float32, where no window need be gathered for them, and half as
-    fast in bfloat16.
+    Measured by tools/benchmark_convs.py on a Xeon with AMX, 2 threads: 3x3, 512 to 512 channels at
+    5x5 pixels 7.1 ms for 10.7, in bfloat16 1.6 for 2.4; at 2x2 3.0 for 11.5 and 0.9 for 3.9. On
+    larger windows they are as fast in float32, where no window need be gathered for them, and half
+    as fast in bfloat16. 1x1 (``--kernel 1``), 38 windows, 512 to 2048 channels: at 4x4 3.7 ms for
+    4.6, in bfloat16 0.85 for 0.99; at 8x8 15.0 for 14.4 and 3.8 for 2.4.
+
+    Args:
+        side: Outputs a side, at stride 1.
+        kernel: Height and width.
     """
-    return x.dim() == 2 or min(x.shape[2:]) <= FEW + 2
+    return min(side) <= (FEW - 1 if tuple(kernel) == (1, 1) else FEW)
 
 
 def halos_pay(blocks: Tensor) -> bool:
