@@ -1,7 +1,7 @@
 """SwiftNet, dense, tuned on by SegBlocks' schedule.
 
-Run once it is where SegBlocks starts. Run again on what the first run gave (``load_from=...``), it is
-what SegBlocks is compared with: as many iterations, all of them dense.
+Run once it is where SegBlocks starts. Run again on what the first run gave (``load_from=...``), it
+is what SegBlocks is compared with: as many iterations, all of them dense.
 """
 
 _base_ = ["./swiftnet_r18_1xb4-900_camvid-360x480.py"]

@@ -211,9 +211,8 @@ class Recorder(TorchDispatchMode):
                 raise NotRecordable("indexing by a mask")
         elif _REFUSED_TAGS.intersection(func.tags):
             raise NotRecordable(f"{func} depends on pixel values or chance")
-        for formal, given in zip(func._schema.arguments, args):
-            written = formal.alias_info is not None and formal.alias_info.is_write
-            if written and isinstance(given, Tensor) and id(given) in self._constants:
+        for given in _written(func, args):
+            if isinstance(given, Tensor) and id(given) in self._constants:
                 raise NotRecordable("a buffer or weight that it writes")
         if fresh is not None:  # a tensor made of Python numbers
             self._nodes[id(args[0])] = self._placeholder(ConstantRef(fresh))
@@ -270,6 +269,15 @@ class Recorder(TorchDispatchMode):
                 if table is tensor:
                     return TableRef(key, part)
         raise NotRecordable(f"a tensor {tuple(tensor.shape)} made elsewhere")
+
+
+def _written(func, args: tuple) -> list:
+    """Arguments that an operator writes, running averages among them, of which no schema tells."""
+    given = {formal.name: (formal, value) for formal, value in zip(func._schema.arguments, args)}
+    written = [v for f, v in given.values() if f.alias_info is not None and f.alias_info.is_write]
+    if "running_mean" in given and given.get("training", (None, False))[1] is True:
+        written.append(given["running_mean"][1])
+    return written
 
 
 def _is_mask(x: object) -> bool:

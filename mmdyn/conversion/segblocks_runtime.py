@@ -198,13 +198,13 @@ def _pooled(losses: list[Tensor], cells: Cells) -> Tensor:
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """While it lasts, a pass in training mode changes no buffer and no random state for good."""
-    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gpus = {b.device.index for b in model.parameters() if b.device.type == "cuda"}
     try:
         with torch.random.fork_rng(devices=list(gpus)):
             yield
     finally:
         with torch.no_grad():
-            for buffer, version, value in buffers:
-                if buffer._version != version:  # writing would tell who packed it to do so again
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):  # writing tells who packed it to do so again
                     buffer.copy_(value)

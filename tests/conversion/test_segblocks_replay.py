@@ -124,12 +124,14 @@ class Counts(Net):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("kind", ["buffer", "norm in training"])
-def test_buffers_are_written_once(kind):
-    pair = pair_of(network(Counts) if kind == "buffer" else network())
-    if kind != "buffer":
-        for model in pair:
-            model.net.norm.train()
+@pytest.mark.parametrize("budget", [0.4, 1.0])  # joint statistics, and torch's own
+@pytest.mark.parametrize("kind", ["buffer", "norm in training", "norm that does not count"])
+def test_buffers_are_written_once(kind, budget):
+    pair = pair_of(network(Counts) if kind == "buffer" else network(), budget=budget)
+    for model in pair if kind != "buffer" else ():
+        model.net.norm.train()
+        if "count" in kind:
+            model.net.norm.num_batches_tracked = None
     run_both(pair)
     states = [model.net.state_dict() for model in pair]
     for name, value in states[0].items():
