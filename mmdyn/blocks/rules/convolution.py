@@ -59,11 +59,10 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if isinstance(plan, str):
         return Refusal(plan)
     dtype = _compute_dtype(x)
-    if not x.frame.defers and x.frame.memory is None:
-        how = (weight, bias, stride, dilation, groups, dtype)
-        out = conv_recorded(x.frame, x.packed, x.block, plan.halo, pad, *how)
-        return x.like(out, plan.out_block)
     if not x.frame.defers:
+        if x.frame.memory is None:
+            how = (weight, bias, stride, dilation, groups, dtype)
+            return x.like(conv_recorded(x, plan.halo, pad, *how), plan.out_block)
         windows = windows_of(x, "conv2d", plan.halo, pad.mode, pad.value)
         out = [
             None if w is None else F.conv2d(w, weight, bias, stride, 0, dilation, groups)
