@@ -103,15 +103,13 @@ void run(const Product<Half>& p, int64_t pixels, bool squares) {
 }
 
 // Rows (n * L, C): the means of the four rows that an index (n, L, 4) names.
+template <typename T>
 Tensor means_of(const Tensor& store, const Tensor& index) {
   const int64_t count = index.numel() / 4, c = store.size(1);
-  if (store.scalar_type() != at::kFloat) {
-    return store.index_select(0, index.reshape({-1})).view({count, 4, c}).mean(1);
-  }
   Tensor out = at::empty({count, c}, store.options());
-  const float* from = store.const_data_ptr<float>();
+  const T* from = store.const_data_ptr<T>();
   const int64_t* four = index.const_data_ptr<int64_t>();
-  float* to = out.mutable_data_ptr<float>();
+  T* to = out.mutable_data_ptr<T>();
   at::parallel_for(0, count, std::max<int64_t>(1, 16384 / c), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t* k = four + 4 * i;
@@ -123,7 +121,7 @@ Tensor means_of(const Tensor& store, const Tensor& index) {
 
 // The bounds of what is read below, all but the rows that an index names: those are the engine's own.
 void check_shapes(int64_t taps, int64_t channels, const Tensor& packed, int64_t outputs,
-                  const std::optional<Tensor>& bias, const Tensor& residual, const Tensor& out) {
+                  const std::optional<Tensor>& bias, const Tensor& out) {
   const int64_t panels = (outputs + kPanel - 1) / kPanel;
   const bool floats = packed.scalar_type() == at::kFloat, squares = floats && packed.dim() == 4;
   const int64_t inputs = squares ? 16 * channels : taps * channels;
@@ -137,16 +135,13 @@ void check_shapes(int64_t taps, int64_t channels, const Tensor& packed, int64_t 
   TORCH_CHECK(!bias || (bias->scalar_type() == at::kFloat && bias->is_contiguous() &&
                         bias->numel() >= panels * kPanel),
               "expected a float32 bias padded to ", panels * kPanel, " numbers");
-  TORCH_CHECK(!residual.defined() || (residual.scalar_type() == out.scalar_type() &&
-                                      residual.numel() == out.numel()),
-              "expected a residual of ", out.numel(), " numbers like the output");
 }
 
 // What both operators do once it is known where the inputs lie; `out` and `residual` are row by row.
 template <typename T>
 void multiply(Product<T>& p, const Tensor& packed, const std::optional<Tensor>& bias, bool relu,
               const Tensor& residual, Tensor& out, int64_t outputs) {
-  check_shapes(p.source.taps(), p.source.channels, packed, outputs, bias, residual, out);
+  check_shapes(p.source.taps(), p.source.channels, packed, outputs, bias, out);
   p.packed = packed.const_data_ptr<T>(), p.out = out.mutable_data_ptr<T>();
   if (bias) p.bias = bias->const_data_ptr<float>();
   if (residual.defined()) p.residual = residual.const_data_ptr<T>();
@@ -192,7 +187,7 @@ Tensor windows_of(const Tensor& blocks, const std::optional<Tensor>& store,
                     index->numel() == n * s.halo * (index->dim() == 3 ? 4 : 1),
                 "expected an index of ", n * s.halo, " halo pixels, got ", index->sizes());
     rows = store->contiguous(), places = index->contiguous();
-    if (index->dim() == 3) rows = means_of(rows, places), places = Tensor();
+    if (index->dim() == 3) rows = means_of<T>(rows, places), places = Tensor();
     s.store = rows.const_data_ptr<T>();
     if (places.defined()) s.index = places.const_data_ptr<int64_t>();
   }

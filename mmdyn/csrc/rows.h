@@ -38,7 +38,7 @@ WIDEST void mean_of_four(float* __restrict__ out, const float* a, const float* b
   for (int64_t i = 0; i < n; ++i) out[i] = ((a[i] + b[i]) + (c[i] + d[i])) * 0.25f;
 }
 
-inline void mean_of_four(Half* __restrict__ out, const Half* a, const Half* b, const Half* c,
+WIDEST void mean_of_four(Half* __restrict__ out, const Half* a, const Half* b, const Half* c,
                          const Half* d, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const float sum = (as_float(a[i]) + as_float(b[i])) + (as_float(c[i]) + as_float(d[i]));
