@@ -139,8 +139,8 @@ def test_buffers_are_written_once(kind, budget):
     assert not replayed(pair[0])
 
 
-def test_policies_that_look_at_the_loss_are_replayed():
-    """Their passes change no buffer, and so do not make anybody pack weights again."""
+def test_a_pass_that_is_taken_back_writes_only_what_it_changed():
+    """Else an oracle's passes would make everybody pack weights and record anew."""
     model, _ = pair_of()
     buffers = list(model.buffers())
     before = [buffer._version for buffer in buffers]
