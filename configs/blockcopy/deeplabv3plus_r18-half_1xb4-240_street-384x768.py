@@ -1,19 +1,6 @@
 """A narrow DeepLabV3+ R18 that learns generated street clips in minutes: `make demo` trains it."""
 
-_base_ = ["../_base_/datasets/street_384x768.py"]
-
-default_scope = "mmseg"
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
-    dist_cfg=dict(backend="nccl"),
-)
-vis_backends = [dict(type="LocalVisBackend")]
-visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
-log_processor = dict(by_epoch=False)
-log_level = "INFO"
-load_from = None
-resume = False
+_base_ = ["../_base_/mmseg_runtime.py", "../_base_/datasets/street_384x768.py"]
 
 norm_cfg = dict(type="BN", requires_grad=True)
 model = dict(

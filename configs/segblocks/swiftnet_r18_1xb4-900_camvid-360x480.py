@@ -6,22 +6,11 @@ from scratch. ``--amp`` pays on CPUs with bfloat16 instructions and costs much o
 """
 
 _base_ = [
+    "../_base_/mmseg_runtime.py",
     "../_base_/datasets/camvid-test_360x480.py",
     "../_base_/models/swiftnet.py",
     "../_base_/schedules/swiftnet.py",
 ]
-
-default_scope = "mmseg"
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
-    dist_cfg=dict(backend="nccl"),
-)
-vis_backends = [dict(type="LocalVisBackend")]
-visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
-log_level = "INFO"
-load_from = None
-resume = False
 
 model = dict(
     data_preprocessor=dict(
@@ -61,5 +50,4 @@ default_hooks = dict(
         _delete_=True, type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=2
     ),
 )
-log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
