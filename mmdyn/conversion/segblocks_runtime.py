@@ -127,12 +127,15 @@ class SegBlocksRuntime:
         if learns:
             return policy.scores(image, cells)
         size = (image.shape[2], image.shape[3])
-        with torch.no_grad(), counted(policy) as macs:
+        with torch.no_grad(), ExitStack() as stack:
+            known = size in self._policy_macs  # hooks that count keep modules from running as one
+            macs = {} if known else stack.enter_context(counted(policy))
             parts = [
                 policy.scores(image[i : i + 1], cells, None if gain is None else gain[i : i + 1])
                 for i in range(image.shape[0])
             ]
-        self._policy_macs[size] = {path: n / image.shape[0] for path, n in macs.items()}
+        if not known:
+            self._policy_macs[size] = {path: n / image.shape[0] for path, n in macs.items()}
         return torch.cat(parts)
 
     def _note(self, frame: Frame, image: Tensor, started: float, decided: float) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mmdyn.registry import INFORMATION_GAINS
 
 from .observation import TaskOutput
-from .painting import object_scores, paint_boxes, paint_masks, sample_logits
+from .painting import class_distribution, object_scores, paint_boxes, paint_masks
 
 MEAN_GAIN = {"semseg": {"pooling": "mean"}}
 _POOLS = {"max": F.adaptive_max_pool2d, "mean": F.adaptive_avg_pool2d}
@@ -64,21 +64,14 @@ def semseg_gain(
     if previous is None:
         return torch.zeros(grid_size, device=current.logits.device)
     sample = sample or max(4, current.image_size[1] // grid_size[1] // 8)
-    now = sample_logits(current.logits, current.image_size, sample)
-    before = sample_logits(previous.logits, previous.image_size, sample)
+    now, _ = class_distribution(current, sample)
+    before, p = class_distribution(previous, sample, tuple(now.shape[1:]))
     if before.shape[0] != now.shape[0]:
         raise ValueError(
             f"both outputs must have the same classes, got {before.shape[0]} and {now.shape[0]}; "
             "reset the stream when the network changes."
         )
-    if before.shape != now.shape:
-        before = F.interpolate(
-            before[None], size=now.shape[1:], mode="bilinear", align_corners=False
-        )[0]
-    # The clamp keeps a class masked out with -inf logits from giving 0 * inf.
-    log_before = before.log_softmax(0).clamp_(min=-50.0)
-    log_now = now.log_softmax(0).clamp_(min=-50.0)
-    divergence = (log_before.exp() * (log_before - log_now)).sum(0).clamp_(min=0.0)
+    divergence = (p * (before - now)).sum(0).clamp_(min=0.0)
     return _POOLS[pooling](divergence[None], grid_size)[0]
 
 

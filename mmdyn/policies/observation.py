@@ -25,6 +25,9 @@ class TaskOutput:
         scores: (K,), 0 to 1. Default: ones.
         labels: (K,) int64. Default: one class.
         masks: instance: (K, h, w) bool at any resolution.
+
+    Attributes:
+        distributions: What `class_distribution` found, by how finely it read the logits.
     """
 
     kind: str
@@ -35,6 +38,9 @@ class TaskOutput:
     scores: Tensor | None = None
     labels: Tensor | None = None
     masks: Tensor | None = None
+    distributions: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.kind not in TASK_KINDS:

@@ -76,6 +76,29 @@ def sample_logits(logits: Tensor, image_size: tuple[int, int], pixels: int) -> T
     return logits
 
 
+def class_distribution(
+    task: TaskOutput, pixels: int, size: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logarithms of the class probabilities at about every ``pixels``-th pixel, and themselves.
+
+    Both (C, h, w) float32, enlarged or reduced to `size` if one is given; those of the ``pixels``
+    alone are computed once.
+    """
+    known = task.distributions.get(pixels)
+    if known is not None and size in (None, tuple(known[0].shape[1:])):
+        return known
+    logits = sample_logits(task.logits, task.image_size, pixels)
+    resized = size is not None and tuple(logits.shape[1:]) != tuple(size)
+    if resized:
+        logits = F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
+    # The clamp keeps a class masked out with -inf logits from giving 0 * inf.
+    log_p = logits.log_softmax(0).clamp_(min=-50.0)
+    found = log_p, log_p.exp()
+    if not resized:
+        task.distributions[pixels] = found
+    return found
+
+
 def task_map(
     task: TaskOutput | None,
     size: tuple[int, int],
@@ -108,11 +131,7 @@ def task_map(
 
 
 def _segmentation_map(task: TaskOutput, size: tuple[int, int]) -> Tensor:
-    logits = sample_logits(task.logits, task.image_size, max(1, task.image_size[1] // size[1]))
-    if logits.shape[1:] != tuple(size):
-        logits = F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
-    log_p = logits.log_softmax(0).clamp_(min=-50.0)
-    p = log_p.exp()
+    log_p, p = class_distribution(task, max(1, task.image_size[1] // size[1]), size)
     top, label = p.max(0)
     entropy = -(p * log_p).sum(0) / math.log(len(p))
     border = torch.zeros_like(top)

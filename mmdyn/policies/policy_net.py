@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
+
+from mmdyn.ops.library import is_plain, undisturbed
+from mmdyn.ops.policy import is_compiled, policy_gradient, policy_logits
 
 from .base import relative_change
 from .observation import Observation
 from .painting import TASK_CHANNELS, task_map
+
+logger = logging.getLogger(__name__)
 
 _THUMBNAIL_CHANNELS = 9 + TASK_CHANNELS
 _CELL_CHANNELS = 3
@@ -44,13 +53,14 @@ class Features(NamedTuple):
         flat = now.flatten(1)
         centre = flat.mean(1)[:, None, None, None]
         contrast = flat.std(1).nan_to_num_(1.0).clamp_(min=1e-6)[:, None, None, None]
-        now, before = (now - centre) / contrast, (before - centre) / contrast
-        difference = (now - before).abs()
+        difference = (now - before).abs_()
         step = now.shape[-1] // obs.grid_size[1] // _SAMPLES
         if step > 1:
             # The maximum: a small object that moved must not drown in its surroundings.
             difference = F.max_pool2d(difference, step, ceil_mode=True)
             now, before = (F.avg_pool2d(x, step, ceil_mode=True) for x in (now, before))
+        difference = difference / contrast
+        now, before = (now - centre) / contrast, (before - centre) / contrast
         size = tuple(now.shape[-2:])
         tasks = torch.stack([task_map(task, size, device=now.device) for task in obs.task])
         picture = torch.cat([now, before, difference, tasks.nan_to_num_(0.0)], dim=1)
@@ -73,6 +83,8 @@ class PolicyNet(nn.Module):
     cell maps, and a 3x3 convolution lets a cell see its neighbours. Any size of picture and grid
     fits.
     GroupNorm: no statistics are shared between the images of a batch or between frames.
+
+    On a CPU it runs as one compiled operator where nothing wants the modules (autograd, hooks).
 
     Args:
         width: Channels of the first convolution. Default 16.
@@ -105,11 +117,41 @@ class PolicyNet(nn.Module):
 
     def forward(self, picture: Tensor, cells: Tensor, prior: Tensor) -> Tensor:
         """See ``Features`` for the arguments; returns (N, GH, GW)."""
+        if not torch.is_grad_enabled() and self._is_compiled(picture):
+            return policy_logits(picture, cells, prior, list(self.parameters()))
         seen = self.look(picture)
         grid = cells.shape[-2:]
         pooled = [F.adaptive_avg_pool2d(seen, grid), F.adaptive_max_pool2d(seen, grid), cells]
         correction = self.correct(self.mix(torch.cat(pooled, dim=1)))[:, 0]
         return self.prior_gain * prior + _REACH * torch.tanh(correction / _REACH)
+
+    def pull_back(self, features: Features) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The logits (N, GH, GW), and what maps their gradient to that of the weights.
+
+        That is one vector of all parameters' gradients, in order; neither has a graph.
+        """
+        if self._is_compiled(features.picture):
+            weights = list(self.parameters())
+            logits = policy_logits(*features, weights)
+            return logits, lambda gradient: policy_gradient(*features, weights, gradient)
+        with torch.enable_grad():
+            named = {k: p.detach().requires_grad_() for k, p in self.named_parameters()}
+            logits = functional_call(self, named, tuple(features))
+
+        def gradient_of_weights(gradient: Tensor) -> Tensor:
+            found = torch.autograd.grad(logits, list(named.values()), gradient)
+            return torch.cat([g.flatten() for g in found])
+
+        return logits.detach(), gradient_of_weights
+
+    def _is_compiled(self, picture: Tensor) -> bool:
+        """Whether the operator may stand for the modules: nothing looks at these."""
+        if picture.device.type != "cpu" or not is_plain(picture) or not _operators_are_right():
+            return False
+        weights = self.correct.weight
+        if weights.device.type != "cpu" or weights.dtype != torch.float32:
+            return False
+        return not any(m._forward_hooks or m._forward_pre_hooks for m in self.modules())
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -118,3 +160,25 @@ def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
         nn.GroupNorm(outputs // 4, outputs),
         nn.ReLU(inplace=True),
     ]
+
+
+@lru_cache(maxsize=1)
+def _operators_are_right() -> bool:
+    """Whether the compiled network is there and gives what the modules do; tried once."""
+    if not is_compiled():
+        return False
+    with undisturbed(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = PolicyNet(8, picture=5, cells=2)
+        weights = [nn.init.normal_(p, 0.1, 0.3) for p in net.parameters()]
+        features = torch.randn(2, 5, 15, 18), torch.randn(2, 2, 4, 3), torch.randn(2, 4, 3)
+        gradient = torch.randn(2, 4, 3)
+        mine = policy_logits(*features, weights), policy_gradient(*features, weights, gradient)
+        with torch.enable_grad():
+            logits = net(*features)
+            grads = torch.autograd.grad(logits, weights, gradient)
+        theirs = logits.detach(), torch.cat([g.flatten() for g in grads])
+    if all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(mine, theirs, strict=True)):
+        return True
+    logger.warning("the compiled policy network is wrong here and not used")
+    return False

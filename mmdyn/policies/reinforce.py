@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from mmdyn.registry import POLICIES
 
@@ -134,7 +133,8 @@ class ReinforcePolicy(Policy):
         features = Features.of(obs, self.age_weight)
         if self.reward_sums.device != features.prior.device:
             self.to(features.prior.device)  # The policy follows the frames it is shown.
-        logits = self._logits(features, dict(self.net.named_parameters()))
+        with torch.autocast(features.prior.device.type, enabled=False):
+            logits = self.net(*features)
         obs.log_weights = logits / self.temperature
         if not self.learning:
             return logits
@@ -173,27 +173,18 @@ class ReinforcePolicy(Policy):
         waiting, self._waiting = self._waiting, []
         return self._update(waiting)
 
-    def _logits(self, features: Features, weights: dict[str, Tensor]) -> Tensor:
-        """Runs the network in float32, whatever autocast says around it."""
-        with torch.autocast(features.prior.device.type, enabled=False):
-            return functional_call(self.net, weights, tuple(features))
-
     @torch.inference_mode(False)
     @torch.no_grad()
     def _update(self, waiting: list[Decision]) -> dict[str, float]:
         sums = self._decayed_sums(waiting)
         batches = _by_shape(waiting)
         gained = [self._advantages(batch, sums) for batch in batches]
-        with torch.enable_grad():
-            weights = {k: p.detach().requires_grad_() for k, p in self.net.named_parameters()}
-            losses, entropies = [], []
-            for batch, advantage in zip(batches, gained, strict=True):
-                log_weights = self._logits(batch.features, weights).flatten(1) / self.temperature
-                losses.append(_loss(log_weights, batch, advantage))
-                entropies.append(first_draw_entropy(log_weights))
-            loss, entropy = torch.cat(losses).mean(), torch.cat(entropies).mean()
-            gradients = torch.autograd.grad(loss - self.entropy * entropy, list(weights.values()))
-        norm = torch.stack([g.float().norm() for g in gradients]).norm()
+        with torch.autocast(sums.device.type, enabled=False):
+            pulled = [self.net.pull_back(batch.features) for batch in batches]
+            logits = [found.requires_grad_() for found, _ in pulled]
+            loss, entropy, gradients = self._loss(logits, batches, gained)
+            gradient = sum(back(g) for (_, back), g in zip(pulled, gradients, strict=True))
+        norm = gradient.norm()
         news = torch.stack([advantage.abs().amax() for advantage in gained]).amax()
         mean = sums[1] / sums[0].clamp(min=1.0)
         # The only wait for the device in all of learning.
@@ -206,20 +197,41 @@ class ReinforcePolicy(Policy):
         self.reward_sums.copy_(sums)
         # Without news only the entropy would speak, and AdamW would make it loud.
         if report[4] > _LEAST_NEWS:
-            self._step(gradients, scale=min(1.0, 1.0 / max(report[2], 1e-12)))
+            self._step(gradient * min(1.0, 1.0 / max(report[2], 1e-12)))
         names = ("loss", "entropy", "gradient_norm", "reward")
         return dict(zip(names, report[:4], strict=True))
 
-    def _step(self, gradients: tuple[Tensor, ...], scale: float) -> None:
+    @torch.enable_grad()
+    def _loss(
+        self, logits: list[Tensor], batches: list[Decision], gained: list[Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """The loss and the entropy of the frames, and the gradient of their logits."""
+        losses, entropies = [], []
+        for batch, advantage, found in zip(batches, gained, logits, strict=True):
+            log_weights = found.flatten(1) / self.temperature
+            drawn = batch.perturbed.flatten(1), batch.executed.flatten(1)
+            losses.append(reinforce_loss(log_weights, *drawn, advantage))
+            entropies.append(first_draw_entropy(log_weights))
+        loss, entropy = torch.cat(losses).mean(), torch.cat(entropies).mean()
+        gradients = torch.autograd.grad(loss - self.entropy * entropy, logits)
+        return loss.detach(), entropy.detach(), gradients
+
+    def _step(self, gradient: Tensor) -> None:
+        """One step of AdamW, on all parameters as one vector: many small steps take longer."""
         parameters = list(self.net.parameters())
+        now = torch.cat([p.flatten() for p in parameters])
         if self._optimizer is None:
             self._optimizer = torch.optim.AdamW(
-                parameters, lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay
-            )
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient * scale
+                [now.clone().requires_grad_()], lr=self.lr, betas=(0.9, 0.99),
+                weight_decay=self.weight_decay,
+            )  # fmt: skip
+        (vector,) = self._optimizer.param_groups[0]["params"]
+        vector.copy_(now)
+        vector.grad = gradient
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        parts = vector.detach().split([p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.copy_(part.view_as(parameter))
 
     def _decayed_sums(self, waiting: list[Decision]) -> Tensor:
         """``reward_sums`` with these frames' draws added."""
@@ -233,13 +245,6 @@ class ReinforcePolicy(Policy):
         """(N, M) how much better each draw was than expected, in standard deviations."""
         chosen = free_choices(batch.perturbed.flatten(1), batch.executed.flatten(1))
         return advantages(batch.reward.flatten(1), chosen, sums, self.prior_draws, self.clip)
-
-
-def _loss(log_weights: Tensor, batch: Decision, advantage: Tensor) -> Tensor:
-    """REINFORCE over each image's draws; (N,)."""
-    return reinforce_loss(
-        log_weights, batch.perturbed.flatten(1), batch.executed.flatten(1), advantage
-    )
 
 
 def _by_shape(waiting: list[Decision]) -> list[Decision]:
