@@ -2,9 +2,9 @@
 
     python -m mmdyn.ops.compiled      compiles them for the installed PyTorch, in a few seconds
 
-They serve CPU tensors in the operators of ``windows``, ``cells``, ``conv`` and ``pictures``.
-Without them, with another PyTorch than they were compiled for, and once a source was edited, the
-reference does.
+They serve CPU tensors in the operators of ``windows``, ``cells``, ``conv``, ``pictures`` and
+``policy``. Without them, with another PyTorch than they were compiled for, and once a source was
+edited, the reference does.
 ``setup.py`` runs this file by itself, so it imports nothing of mmdyn.
 """
 
