@@ -132,6 +132,11 @@ def build_runner(args: argparse.Namespace) -> Runner:
                 check_checkpoint(path)
         if "test_dataloader" not in cfg:
             raise ValueError(f"{args.config} has no test_dataloader; add one to compare on.")
+        if cfg.model.get("host"):
+            raise ValueError(
+                f"{args.config} has mmdyn's line in it; name the stock config it is made from, "
+                "which this tool converts itself."
+            )
     cfg.work_dir = f"work_dirs/{Path(args.config.split('::')[-1]).stem}"
     runner = Runner.from_cfg(cfg)
     with one_line_errors():

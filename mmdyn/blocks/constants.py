@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Hashable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmdyn.blocks.recording import recorder, unrecorded
+
+logger = logging.getLogger(__name__)
 
 _SAMPLES = 16
 
@@ -24,6 +28,8 @@ class Kept:
         self.views = [_sample(source) for source in sources]  # also keep old memory from reuse
         self.looked = [view.clone() for view in self.views]
         self.sums = [_sums(source) for source in sources]
+        if not all(bool(torch.isfinite(sums).all()) for sums in self.sums):
+            _tell_of_broken_weights()
         self.valid = True
 
     def fresh(self) -> bool:
@@ -80,7 +86,7 @@ class Constants:
         for entry in self._kept.values():
             for source, sums in zip(entry.sources, entry.sums, strict=True):
                 alive = source()
-                if alive is not None and not torch.equal(_sums(alive), sums):
+                if alive is not None and not _same(_sums(alive), sums):
                     self.forget()
                     return
 
@@ -122,7 +128,20 @@ def _marks(sources: list[Tensor]) -> list[tuple]:
 def _sums(source: Tensor) -> Tensor:
     """The sum of all numbers and that of their squares."""
     data = source.detach().double()
-    return torch.stack([data.sum(), data.square().sum()]).nan_to_num(nan=0.5)
+    return torch.stack([data.sum(), data.square().sum()])
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether sums are equal, not a number equal to itself."""
+    return torch.equal(a.nan_to_num(nan=0.5), b.nan_to_num(nan=0.5))
+
+
+@cache
+def _tell_of_broken_weights() -> None:
+    logger.warning(
+        "weights hold NaN or infinite numbers: layers fused with their activation may make finite "
+        "outputs of them where the stock network's are NaN; look at the checkpoint"
+    )
 
 
 def _sample(source: Tensor) -> Tensor:

@@ -21,12 +21,26 @@ class SegBlocksMixin(DynamicMixin):
 
     method = "SegBlocks"
 
+    def init_weights(self, *args, **kwargs):
+        """The host's; what it draws for every layer of a kind is not for the policy's."""
+        policy = self._modules[POLICY]
+        kept = {name: value.clone() for name, value in policy.state_dict().items()}
+        super().init_weights(*args, **kwargs)
+        if (getattr(self, "init_cfg", None) or {}) and not _is_pretrained(self.init_cfg):
+            policy.load_state_dict(kept)
+
     def forward(self, *args, **kwargs):
         if self.training:
             join_synced_norms(self)
         outputs = runtime_of(self).run(self, super().forward, args, kwargs)
         self.announce()
         return outputs
+
+
+def _is_pretrained(init_cfg) -> bool:
+    """Whether a checkpoint initialises the whole model, which may hold a policy."""
+    kinds = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    return any(kind.get("type") == "Pretrained" for kind in kinds)
 
 
 @handles(SegBlocksConfig)

@@ -44,6 +44,7 @@ class SegBlocksRuntime:
         self.stats: dict[str, Any] = {}
         self._policy_macs: dict[Cells, dict[str, float]] = {}  # of an image, by its size
         self._warned: set[bool] = set()  # in training, in evaluation
+        self._warned_of_padding = False
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "last_frame": None}
@@ -86,6 +87,17 @@ class SegBlocksRuntime:
             "training" if training else "evaluation", *block, math.ceil(1 / budget - 1e-6),
         )  # fmt: skip
 
+    def _warn_of_padding(self, given: Tensor, padded: Tensor) -> None:
+        """Says once that norms of a training see what was padded."""
+        if self._warned_of_padding:
+            return
+        self._warned_of_padding = True
+        logger.warning(
+            "training images of %dx%d are padded to %dx%d so that blocks divide them: losses leave "
+            "the padding out, batch norm does not; choose a crop size of whole blocks",
+            *given.shape[2:], *padded.shape[2:],
+        )  # fmt: skip
+
     def run(self, model: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """One call: decide, execute, and in training the policy's loss beside the network's."""
         if torch.is_inference_mode_enabled():  # tables and packed weights outlive it
@@ -106,6 +118,10 @@ class SegBlocksRuntime:
             half = run.block_losses(Level.HALF) if learns or policy.needs_gain else None
             gain = half - run.block_losses(Level.FULL) if policy.needs_gain else None
         scores = self._scores(policy, image, cells, gain, learns)
+        if not model.training:
+            _check_finite(image, scores, policy)
+        elif image.shape != call.image.shape:
+            self._warn_of_padding(call.image, image)
         drawn = policy.draw(scores) if learns else scores
         full = select_cells(drawn.detach(), count)
         decided = time.perf_counter()
@@ -114,7 +130,7 @@ class SegBlocksRuntime:
             seen = stack.enter_context(self.host.watch_losses(model)) if learns else []
             outputs, frame = run(grid)
         if learns:
-            gain = half - _pooled(seen, cells)
+            gain = half - _pooled(seen, cells, block)
             outputs.update(policy.loss(scores, drawn, full, gain))
         if wants_loss:
             outputs["full_share"] = full.float().mean()
@@ -184,18 +200,32 @@ class _Execution:
         grid = BlockGrid.filled(level, **size, device=self.image.device)
         with untouched(self.model), self.runtime.host.watch_losses(self.model) as seen:
             self(grid, **self.runtime.host.loss_mode(self.call))
-        return _pooled(seen, cells)
+        return _pooled(seen, cells, self.block)
 
 
-def _pooled(losses: list[Tensor], cells: Cells) -> Tensor:
-    """Per-pixel losses (N, H, W), added up and averaged in each cell."""
+def _pooled(losses: list[Tensor], cells: Cells, block: Cells) -> Tensor:
+    """Per-pixel losses (N, H, W), added up and averaged in each cell; 0 in what was padded."""
     if not losses:
         raise RuntimeError(
             "expected the decode head to call its loss_decode on logits (N, C, H, W) and labels "
             "(N, H, W), and it did not; choose a policy that does not learn, such as "
             "policy='heuristic'"
         )
-    return F.adaptive_avg_pool2d(torch.stack(losses).sum(0)[:, None].float(), cells)[:, 0]
+    loss = torch.stack(losses).sum(0)[:, None].float()
+    sides = [n * side - length for n, side, length in zip(cells, block, loss.shape[2:])]
+    loss = F.pad(loss, (0, max(sides[1], 0), 0, max(sides[0], 0)))
+    return F.adaptive_avg_pool2d(loss, cells)[:, 0]
+
+
+def _check_finite(image: Tensor, scores: Tensor, policy: ResolutionPolicy) -> None:
+    """Fused layers make numbers of pixels that are none, and what they say would look right."""
+    if policy.reads_pixels and bool(scores.isfinite().all()):
+        return  # a pixel that is no number makes its cell's score none
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError(
+            "expected an image of finite numbers, and it holds NaN or infinite pixels; leave it "
+            "out, or look at what makes it"
+        )
 
 
 @contextmanager

@@ -24,12 +24,14 @@ class ResolutionPolicy(nn.Module):
         learns: Has a ``loss``, see ``ReinforceResolution``.
         needs_gain: ``scores`` wants the measured gain, known from the labels.
         fixed_share: Share of the cells at full resolution, past the budget; None: budgeted.
+        reads_pixels: ``scores`` is not finite in a cell with a pixel that is not.
     """
 
     name = ""
     learns = False
     needs_gain = False
     fixed_share: float | None = None
+    reads_pixels = False
 
     def scores(self, image: Tensor, size: tuple[int, int], gain: Tensor | None = None) -> Tensor:
         """How much full resolution is worth in each cell: (N, GH, GW) float32, larger is more.
@@ -47,6 +49,7 @@ class HeuristicResolution(ResolutionPolicy):
     """Full resolution where down-sampling loses most detail of the image."""
 
     name = "heuristic"
+    reads_pixels = True
 
     def scores(self, image, size, gain=None):
         return F.adaptive_avg_pool2d(lost_detail(image), size)[:, 0]
@@ -64,6 +67,8 @@ class RandomResolution(ResolutionPolicy):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
+        if not isinstance(seed, int):
+            raise ValueError(f"seed must be an int, got {seed!r}")
         self.seed = seed
 
     def scores(self, image, size, gain=None):

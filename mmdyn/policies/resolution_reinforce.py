@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,7 +44,7 @@ class ReinforceResolution(ResolutionPolicy):
     """
 
     name = "reinforce"
-    learns = True
+    learns = reads_pixels = True
 
     def __init__(
         self,
@@ -54,11 +56,13 @@ class ReinforceResolution(ResolutionPolicy):
         weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if temperature <= 0.0 or clip <= 0.0 or prior_draws <= 0.0:
+        if not (temperature > 0.0 and clip > 0.0 and prior_draws > 0.0):
             raise ValueError(
                 "temperature, clip and prior_draws must be > 0, got "
                 f"{temperature}, {clip}, {prior_draws}"
             )
+        if not (math.isfinite(entropy) and math.isfinite(weight)):
+            raise ValueError(f"entropy and weight must be finite, got {entropy}, {weight}")
         self.temperature, self.entropy, self.weight = temperature, entropy, weight
         self.clip, self.prior_draws = clip, prior_draws
         self.net = PolicyNet(width, picture=4, cells=3)

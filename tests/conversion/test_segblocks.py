@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmdyn import SegBlocksConfig, convert_model, restore_model
-from mmdyn.blocks import Level
+from mmdyn.blocks import Level, constants
 from mmdyn.conversion import is_converted, runtime_of
 from mmdyn.conversion.segblocks import SyncedNorm
 from tests.blocks.clips import half_of
@@ -252,3 +252,26 @@ def test_auto_blocks_halve_at_stride_32():
     config = SegBlocksConfig(block_size="auto")
     for height, width in ((360, 480), (1024, 2048), (512, 1024)):
         assert all(side % 64 == 0 for side in config.blocks_for(height, width))
+
+
+@pytest.mark.parametrize("policy", ["reinforce", "heuristic", "random", "all-full"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_images_of_no_numbers_are_refused_in_evaluation(policy, bad):
+    net = converted(policy=policy).eval()
+    broken = images()
+    broken[1, 2, 5, 7] = bad
+    with torch.no_grad():
+        net(images())
+        with pytest.raises(ValueError, match="expected an image of finite numbers"):
+            net(broken)
+        net(images())
+
+
+def test_weights_of_no_numbers_are_told_of_once(caplog):
+    constants._tell_of_broken_weights.cache_clear()
+    net = converted(policy="all-full").eval()
+    next(m for m in net.modules() if isinstance(m, nn.Conv2d)).weight.data[0] = float("nan")
+    with torch.no_grad():
+        net(images()), net(images())
+    said = [r for r in caplog.records if "weights hold NaN" in r.message]
+    assert len(said) == 1

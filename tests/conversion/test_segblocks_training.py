@@ -135,7 +135,7 @@ def test_the_loss_per_pixel_is_the_heads_own(loss):
     pixels = weights[(label % 254).clamp(max=1)]  # ignored ones weigh as mmseg has it
     pixels = pixels[:, 4:] if "avg_non_ignore" in loss or "class_weight" in loss else pixels
     assert torch.allclose(per_pixel.sum() / pixels.sum(), wanted)
-    assert all(not m._forward_hooks for m in main_losses(model))
+    assert all(not m._forward_hooks for _, losses in main_losses(model) for m in losses)
 
 
 def test_losses_that_have_no_value_per_pixel_fall_back_to_cross_entropy_and_say_so(caplog):
@@ -163,14 +163,49 @@ def test_crops_that_blocks_do_not_divide_are_padded_with_ignored_pixels():
     got = model(**data, mode="loss")["decode.loss_ce"]
     for sample, label, meta in zip(data["data_samples"], labels, metas, strict=True):
         assert torch.equal(sample.gt_sem_seg.data, label) and dict(sample.metainfo) == meta
-    stock, padded = build(), batch(size=(56, 80))
-    for sample in padded["data_samples"]:
-        data = F.pad(sample.gt_sem_seg.data, (0, 16, 0, 8), value=255)
-        del sample.gt_sem_seg.data
-        sample.gt_sem_seg.data = data
-    inputs = F.pad(padded["inputs"], (0, 16, 0, 8))
-    wanted = stock(inputs, padded["data_samples"], mode="loss")["decode.loss_ce"]
+    stock, given = build(), batch(size=(56, 80))
+    plain = stock(**batch(size=(56, 80)), mode="loss")["decode.loss_ce"]
+    logits = build()(F.pad(given["inputs"], (0, 16, 0, 8)), mode="tensor")
+    scale = 64 // logits.shape[2]
+    logits = logits[:, :, : -(-56 // scale), : -(-80 // scale)]
+    wanted = stock.decode_head.loss_by_feat(logits, given["data_samples"])["loss_ce"]
     assert_same(got, wanted)
+    assert float(got) == pytest.approx(float(plain), rel=0.05)  # the padding's share is 0.3
+
+
+def test_boundaries_are_no_class_logits_and_binary_heads_have_their_own_entropy():
+    binary = dict(type="DiceLoss", use_sigmoid=True)
+    model = build(loss_decode=binary, num_classes=2, out_channels=1, threshold=0.3)
+    with watch_losses(model) as maps:
+        losses_of(model)
+    assert "loss_policy" in losses_of(converted(copy.deepcopy(model)))
+    (loss,) = maps
+    data = batch()
+    label = torch.cat([s.gt_sem_seg.data for s in data["data_samples"]])
+    assert not bool(loss[label == 255].any()) and bool((loss[label != 255] > 0).all())
+    head = model.decode_head
+    with watch_losses(model) as maps:
+        for logits in (torch.randn(2, 3, 8, 8), torch.randn(2, 1, 8, 8)):
+            head.loss_decode(logits, torch.zeros(2, 8, 8, dtype=torch.long), ignore_index=255)
+    assert [m.shape for m in maps] == [(2, 8, 8)]
+
+
+def test_a_cascade_is_judged_by_its_last_head_that_looks_at_every_pixel():
+    from mmseg.models.losses import CrossEntropyLoss
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loss_decode, self.num_classes = CrossEntropyLoss(), 4
+
+    model = nn.Module()
+    model.decode_head = nn.ModuleList([Head(), Head(), Head()])
+    labels = torch.zeros(1, 4, 4, dtype=torch.long)
+    with watch_losses(model) as maps:
+        model.decode_head[0].loss_decode(torch.ones(1, 4, 4, 4).cumsum(1), labels)
+        model.decode_head[1].loss_decode(torch.zeros(1, 4, 4, 4), labels)
+        model.decode_head[2].loss_decode(torch.zeros(1, 4, 5), labels[:, 0].repeat(1, 2)[:, :5])
+    assert len(maps) == 1 and torch.allclose(maps[0], torch.full((1, 4, 4), 4.0).log())
 
 
 def test_a_step_under_bfloat16_autocast():
@@ -235,3 +270,21 @@ def test_a_detector_is_refused_by_name():
 
     with pytest.raises(ValueError, match="segmentation.*RetinaNet.*BlockCopy"):
         converted(build_host("one stage"))
+
+
+def test_the_hosts_initialisation_leaves_the_policy_as_it_is():
+    model = converted(build(init_cfg=dict(type="Normal", layer="Conv2d", std=0.5)))
+    before = copy.deepcopy(model.block_policy.state_dict())
+    weight = model.decode_head.conv_seg.weight.clone()
+    model.init_weights()
+    assert not torch.equal(model.decode_head.conv_seg.weight, weight)
+    for name, value in model.block_policy.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_training_on_padded_images_warns_once(caplog):
+    model = converted()
+    for size in ((64, 96), (56, 80), (56, 80)):
+        model(**batch(size=size), mode="loss")
+    said = [r.message for r in caplog.records if "crop size of whole blocks" in r.message]
+    assert len(said) == 1 and "56x80 are padded to 64x96" in said[0]

@@ -176,3 +176,10 @@ def test_code_in_a_checkpoint_is_not_run_unasked(tmp_path):
     with pytest.raises(ValueError, match="holds more than tensors .*--trust"):
         tool.read(path, trust=False)
     assert "logits.conv.bias" in tool.read(path, trust=True)
+
+
+def test_a_file_that_is_not_there_is_no_reason_to_trust_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x", str(tmp_path / "no.pth"), str(tmp_path / "out.pth")])
+    with pytest.raises(SystemExit, match="there is no file .*no.pth") as ended:
+        tool.main()
+    assert "--trust" not in str(ended.value)

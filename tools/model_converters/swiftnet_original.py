@@ -83,6 +83,8 @@ def state_dict_of(source: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[st
 
 def read(path: Path, trust: bool) -> dict[str, Tensor]:
     """The state dict in a checkpoint file, wherever in it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; name a published checkpoint")
     try:
         found = torch.load(path, map_location="cpu", weights_only=not trust)
     except Exception as error:
@@ -116,9 +118,12 @@ def main() -> None:
         "--trust", action="store_true", help="the source may run code of its own while it is read"
     )
     args = parser.parse_args()
-    state, unused = state_dict_of(read(args.source, args.trust))
-    if args.config:
-        verify(args.config, state)
+    try:
+        state, unused = state_dict_of(read(args.source, args.trust))
+        if args.config:
+            verify(args.config, state)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SystemExit(f"swiftnet_original.py: {error}") from error
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=state), args.out)
     print(f"wrote {args.out}: {len(state)} entries; left out: {', '.join(unused) or 'none'}")

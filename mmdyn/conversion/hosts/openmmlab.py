@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mmdyn.conversion.hosts.base import Call, Host, noise_for, semseg_output
-from mmdyn.conversion.hosts.pixel_loss import padded_labels, watch_losses
-from mmdyn.conversion.hosts.segmentation import BlockLabels, SmoothMethod
+from mmdyn.conversion.hosts.pixel_loss import watch_losses
+from mmdyn.conversion.hosts.segmentation import BlockLabels, SmoothMethod, padded_labels
 from mmdyn.policies.observation import TaskOutput
 
 
@@ -213,10 +213,8 @@ class SegmentorHost(_OpenMMLabHost):
         return watch_losses(model)
 
     def padded_labels(self, model, call: Call, size):
-        samples, old = _samples(call.args, call.kwargs), tuple(call.image.shape[2:])
-        head = getattr(model, "decode_head", None)
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
-        return padded_labels(samples, size, old, getattr(head, "ignore_index", 255))
+        samples = _samples(call.args, call.kwargs)
+        return padded_labels(model, samples, tuple(call.image.shape[2:]), size)
 
     def pad_metas(self, meta: dict, old, size) -> dict:
         name = "img_padding_size" if "img_padding_size" in meta else "padding_size"

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from mmdyn.blocks import BlockTensor, smooth
+from mmdyn.conversion.hosts.pixel_loss import LabelPadding, Size
 from mmdyn.conversion.tracking import StandIn
 
 
 class SmoothMethod(StandIn):
-    """Stands in for a head's method that takes logits: it gets them dense, without seams."""
+    """Stands in for a head's method that takes logits: it gets them dense, without seams.
+
+    Attributes:
+        padding: Of the call at hand, which logits and labels of a loss are without; or None.
+    """
+
+    padding: LabelPadding | None = None
 
     def __call__(self, logits, *args, **kwargs):
         logits = tree_map(lambda v: smooth(v) if isinstance(v, BlockTensor) else v, logits)
-        return self.stock(logits, *args, **kwargs)
+        padding = self.padding
+        if padding is None or padding.lifted or not padding.labels or not _has_maps(logits):
+            return self.stock(logits, *args, **kwargs)
+        padding.take_off()
+        try:
+            return self.stock(tree_map(padding.crop, logits), *args, **kwargs)
+        finally:
+            padding.put_on()
+
+
+def _has_maps(logits) -> bool:
+    return any(isinstance(v, Tensor) and v.dim() == 4 for v in tree_leaves(logits))
+
+
+@contextmanager
+def padded_labels(model: nn.Module, samples: list, given: Size, size: Size) -> Iterator[None]:
+    """While it lasts, label maps are as large as the padded images, but in the heads' losses."""
+    head = getattr(model, "decode_head", None)
+    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    padding = LabelPadding(samples, given, size, getattr(head, "ignore_index", 255))
+    methods = [vars(module).get("loss_by_feat") for module in model.modules()]
+    methods = [method for method in methods if isinstance(method, SmoothMethod)]
+    padding.put_on()
+    for method in methods:
+        method.padding = padding
+    try:
+        yield
+    finally:
+        for method in methods:
+            method.padding = None
+        padding.take_off()
 
 
 class BlockLabels(StandIn):
