@@ -11,6 +11,7 @@ from torch import nn
 
 from mmdyn.gating.branch import Branch, Step, check_padding, conv_shape, folded, run_masked
 from mmdyn.ops.conv import Epilogue
+from mmdyn.ops.library import undisturbed
 
 _SHORTCUTS = ("downsample", "shortcut")
 # Attributes by which blocks say that they add their input.
@@ -210,7 +211,7 @@ def _prove(block: nn.Module, branch: Branch, proven: dict[str, str]) -> None:
         raise Refused(proven[kind])
 
 
-@torch.no_grad()
+@undisturbed()
 def _compare(block: nn.Module, branch: Branch) -> str:
     if any(t.is_meta for t in block.state_dict().values()):
         return "its weights are on no device yet"

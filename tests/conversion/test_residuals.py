@@ -37,6 +37,15 @@ def test_the_search_changes_nothing_and_draws_no_random_number():
     assert net.training and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "mode", [lambda: torch.autocast("cpu", torch.bfloat16), torch.enable_grad, torch.inference_mode]
+)
+def test_the_proof_runs_in_plain_pytorch_whatever_the_caller_is_in(mode):
+    net = nn.Sequential(Basic(), Bottleneck(8, 8, 16), Inverted(16))
+    with mode():
+        assert [f.reason for f in find_residuals(net)] == [""] * 3
+
+
 def test_zero_initialised_norms_do_not_hide_a_different_block():
     class Scaled(Basic):
         def forward(self, x):
