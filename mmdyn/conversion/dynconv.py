@@ -61,7 +61,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
     report = GatingReport(type(model).__name__, "DynConv", 0)
     blocks: list[Found] = []
     for found in find_residuals(model):
-        reason = found.reason or _excluded(found, config)
+        reason = _reason(found, config)
         if reason:
             report.dense.append(Site(found.path, type(found.block).__name__, reason))
         else:
@@ -72,6 +72,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
             f"{type(model).__name__}: DynConv needs residual blocks that it knows (ResNet's, "
             "ResNeXt's, inverted residuals); "
             + ("refused: " + "; ".join(refused[:8]) if refused else "found none")
+            + ("; strict accepts those that skip names" if refused and blocks else "")
         )
     for found in blocks:
         gate_block(found.block, found.path, found.branch, _gate_for(found, config), runtime)
@@ -91,9 +92,12 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
 _SKIPPED = "skipped by the configuration"
 
 
-def _excluded(found: Found, config: DynConvConfig) -> str:
+def _reason(found: Found, config: DynConvConfig) -> str:
+    """Why a block stays dense; empty if it does not."""
     if any(part in found.path for part in config.skip):
         return _SKIPPED
+    if found.branch is None:
+        return found.reason
     stride = found.branch.stride
     if stride[0] != stride[1]:
         return f"its stride {stride} differs by direction"

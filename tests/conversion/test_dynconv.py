@@ -170,6 +170,19 @@ def test_a_network_without_blocks_is_refused():
         convert_model(nn.Sequential(nn.Conv2d(3, 3, 1)), DynConvConfig())
 
 
+def test_strict_refuses_a_block_that_it_cannot_gate_until_skip_names_it():
+    def net():
+        net = network()
+        net.layer1[1].bn1 = nn.GroupNorm(2, 8)
+        return net
+
+    report = convert_model(net(), DynConvConfig())
+    assert [site.path for site in report.dense] == ["layer1.1"]
+    with pytest.raises(ValueError, match=r"layer1\.1: its bn1 is a GroupNorm.*skip"):
+        convert_model(net(), DynConvConfig(strict=True))
+    assert convert_model(net(), DynConvConfig(strict=True, skip=("layer1.1",))).modules == 5
+
+
 def test_a_part_of_a_converted_network_is_not_converted_again():
     net = gated()
     with pytest.raises(ValueError, match="restore_model"):
