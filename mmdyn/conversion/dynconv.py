@@ -9,7 +9,7 @@ from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.convert import handles
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
 from mmdyn.conversion.dynconv_runtime import DynConvRuntime
-from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block
+from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block, guard_others
 from mmdyn.conversion.gating_report import GatingReport
 from mmdyn.conversion.residuals import Found, find_residuals
 from mmdyn.gating import Gate
@@ -85,6 +85,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
     report.modules = len(blocks)
     runtime.report = report
     chain_blocks(model)
+    guard_others(model)
     make_dynamic(model, DynConvMixin, runtime)
     report.model = type(model).__name__
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmdyn.conversion.choice import Choice
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, make_static, runtime_of
 from mmdyn.conversion.fingerprint import hooked_everywhere
+from mmdyn.conversion.tracking import DenseBoundary, DenseMethod, guard, take_off
 from mmdyn.gating import Branch, Gate, enlarge
 from mmdyn.gating.branch import folded, run_masked, sources
 from mmdyn.gating.sparse import SparseBranch, add_rows
@@ -245,21 +246,17 @@ def _is_plain_sequential(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
+def guard_others(model: nn.Module) -> None:
+    """Gated blocks give channels-last maps, which compiled operators of mmcv do not understand."""
+    for module in model.modules():
+        if not isinstance(module, GatedMixin):
+            guard(module)
+
+
 def ungate(model: nn.Module) -> None:
     """Takes gates and hooks off again."""
     for module in list(model.modules()):
-        for hooks, flags in (
-            (module._forward_pre_hooks, (module._forward_pre_hooks_with_kwargs,)),
-            (
-                module._forward_hooks,
-                (module._forward_hooks_with_kwargs, module._forward_hooks_always_called),
-            ),
-        ):
-            for number, hook in list(hooks.items()):
-                if isinstance(hook, (MaskBranch, WithinSequential)):
-                    del hooks[number]
-                    for flag in flags:
-                        flag.pop(number, None)
+        take_off(module, (MaskBranch, WithinSequential, DenseBoundary), DenseMethod)
         if isinstance(module, GatedMixin):
             make_static(module)
             del module._modules[GATE]

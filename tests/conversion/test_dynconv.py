@@ -72,6 +72,29 @@ def test_restored_it_is_the_stock_model_bit_for_bit():
     assert torch.equal(run(net), run(stock))
 
 
+@pytest.mark.parametrize("kind", ["DCN", "DCNv2"])
+def test_dense_blocks_with_compiled_operators_follow_gated_ones(kind):
+    pytest.importorskip("mmcv.ops")
+    pytest.importorskip("mmdet")
+    from mmdet.models.backbones import ResNet
+
+    dcn = dict(type=kind, deform_groups=1, fallback_on_stride=False)
+    net = ResNet(50, base_channels=8, dcn=dcn, stage_with_dcn=(False, True, False, True))
+    net.eval()
+    x = torch.randn(1, 3, 128, 128)
+    hooks = [len(m._forward_pre_hooks) for m in net.modules()]
+    wanted = run(net, x)
+    assert convert_model(net, DynConvConfig(execution="sparse")).modules == 9
+    for gate in gates_of(net):
+        gate.threshold.fill_(-1e9)
+    for _ in range(2):
+        for found, stock in zip(run(net, x), wanted):
+            assert torch.allclose(found, stock, rtol=1e-4, atol=1e-4)
+    restore_model(net)
+    assert [len(m._forward_pre_hooks) for m in net.modules()] == hooks
+    assert all(torch.equal(a, b) for a, b in zip(run(net, x), wanted))
+
+
 def test_a_stock_checkpoint_misses_the_gates_alone():
     missing, unexpected = gated().load_state_dict(network(3).state_dict(), strict=False)
     assert not unexpected and missing and all("dynconv_gate" in name for name in missing)
