@@ -33,6 +33,7 @@ class DynConvMixin(DynamicMixin):
         return self
 
     def forward(self, *args, **kwargs):
+        self.refuse_export()
         runtime = runtime_of(self)
         if not self.training:
             runtime.constants.begin()

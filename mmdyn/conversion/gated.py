@@ -32,6 +32,7 @@ class GatedMixin(DynamicMixin):
     method = "Gated"
 
     def forward(self, x: Tensor) -> Tensor:
+        self.refuse_export()
         state: GatedBlock = runtime_of(self)
         if state.owner.all_open:
             return super().forward(x)

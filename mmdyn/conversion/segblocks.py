@@ -22,6 +22,7 @@ class SegBlocksMixin(DynamicMixin):
     method = "SegBlocks"
 
     def forward(self, *args, **kwargs):
+        self.refuse_export()
         if self.training:
             join_synced_norms(self)
         outputs = runtime_of(self).run(self, super().forward, args, kwargs)
