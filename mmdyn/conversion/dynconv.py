@@ -8,7 +8,7 @@ from mmdyn.blocks.frame import Site
 from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.convert import handles
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
-from mmdyn.conversion.dynconv_runtime import DynConvRuntime
+from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
 from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block, guard_others
 from mmdyn.conversion.gating_report import GatingReport
 from mmdyn.conversion.residuals import Found, find_residuals
@@ -21,15 +21,21 @@ class DynConvMixin(DynamicMixin):
     method = "DynConv"
 
     def train(self, mode: bool = True):
-        super().train(mode)
-        for block in self.modules():
-            if isinstance(block, GatedMixin):
-                gate = block._modules[GATE]
-                gate.train(mode)
-                # Gates of frozen stages learn; one frozen in a stage that learns is so on purpose.
-                mine = {id(p) for p in gate.parameters()}
-                if not any(p.requires_grad for p in block.parameters() if id(p) not in mine):
-                    gate.requires_grad_(True)
+        gates = [p for gate in gates_of(self) for p in gate.parameters()]
+        learned = [p.requires_grad for p in gates]
+        super().train(mode)  # which may freeze whole stages
+        blocks = [m for m in self.modules() if isinstance(m, GatedMixin)]
+        for block in blocks:
+            block._modules[GATE].train(mode)
+        mine = {id(p) for p in gates}
+        if not _learns(self, mine):  # a network that only runs, or whose gates alone learn
+            for p, before in zip(gates, learned):
+                p.requires_grad_(before)
+            return self
+        for block in blocks:
+            # Gates of frozen stages learn; one frozen in a stage that learns is so on purpose.
+            if not _learns(block, mine):
+                block._modules[GATE].requires_grad_(True)
         return self
 
     def forward(self, *args, **kwargs):
@@ -49,6 +55,11 @@ class DynConvMixin(DynamicMixin):
         if isinstance(out, dict):
             out.update(losses)
         return out
+
+
+def _learns(module: nn.Module, gates: set[int]) -> bool:
+    """Whether a parameter that is no gate's learns."""
+    return any(p.requires_grad for p in module.parameters() if id(p) not in gates)
 
 
 @handles(DynConvConfig)

@@ -236,3 +236,27 @@ def test_a_gate_frozen_on_purpose_stays_frozen():
     net.train()
     learns = [gate.weight.requires_grad for gate in gates_of(net)]
     assert learns == [False] + [True] * 5
+
+
+def test_gates_of_a_frozen_network_stay_as_they_are():
+    net = gated().requires_grad_(False)
+    net.train()
+    assert not any(p.requires_grad for p in net.parameters())
+    gates_of(net)[1].requires_grad_(True)  # one alone learns
+    net.train()
+    assert [g.weight.requires_grad for g in gates_of(net)] == [False, True] + [False] * 4
+    net.head.requires_grad_(True)  # as of a network whose stages are all frozen
+    net.train()
+    assert all(g.weight.requires_grad for g in gates_of(net))
+
+
+def test_gates_of_a_host_that_freezes_all_its_stages_learn():
+    class Frozen(type(network())):
+        def train(self, mode=True):
+            super().train(mode)
+            return self.requires_grad_(False)
+
+    net = network()
+    net.__class__ = Frozen
+    gated(net.train()).train()
+    assert all(p.requires_grad == ("dynconv" in n) for n, p in net.named_parameters())
