@@ -24,6 +24,7 @@ class BlockCopyMixin(DynamicMixin):
     method = "BlockCopy"
 
     def forward(self, *args, **kwargs):
+        self.refuse_export()
         runtime = runtime_of(self)
         if runtime.host.runs_dense(self, args, kwargs):
             return super().forward(*args, **kwargs)

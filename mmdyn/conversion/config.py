@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -12,8 +13,12 @@ from typing import Any, ClassVar
 def _check(config: Any, name: str, wanted: str, fits: Callable[[float], bool]) -> None:
     """Raises for a field that is no number, or one that does not fit; NaN never does."""
     value = getattr(config, name)
-    if isinstance(value, bool) or not isinstance(value, Real) or not fits(float(value)):
+    if not _is_number(value) or not fits(float(value)):
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_count(config: Any, name: str) -> None:
@@ -226,21 +231,23 @@ class DynConvConfig:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        if not isinstance(self.tile, int) or not 1 <= self.tile <= 64:
-            raise ValueError(f"tile must be an int from 1 to 64, got {self.tile!r}")
-        if not 0.0 < self.open_init < 1.0:
-            raise ValueError(f"open_init must lie between 0 and 1, got {self.open_init}")
-        if not 0.0 <= self.noise_until <= 1.0:
-            raise ValueError(f"noise_until must be a share from 0 to 1, got {self.noise_until}")
-        if self.settle < 0 or self.weight < 0:
+        _check_count(self, "tile")
+        _check(self, "tile", "an int from 1 to 64", lambda side: side <= 64)
+        _check(self, "open_init", "a number between 0 and 1", lambda share: 0.0 < share < 1.0)
+        _check(self, "noise_until", "a share from 0 to 1", lambda share: 0.0 <= share <= 1.0)
+        _check(self, "settle", "a number from 0", lambda share: share >= 0.0)
+        _check(self, "weight", "a finite number from 0", lambda weight: 0.0 <= weight < inf)
+        for name in ("norm", "gate_frozen", "strict"):
+            _check_kind(self, name, (bool,), "True or False")
+        _check_kind(self, "skip", (list, tuple), "a list of paths")
+        if not all(isinstance(part, str) and part for part in self.skip):
+            raise ValueError(f"skip must be a list of paths, got {self.skip!r}")
+        if not _is_temperature(self.temperature):
             raise ValueError(
-                f"settle and weight must be at least 0, got {self.settle}, {self.weight}"
+                "temperature must be a finite number above 0, or steps of them, ((0, number), "
+                "(progress, number), ...), whose progress increases up to 1 at most, got "
+                f"{self.temperature!r}"
             )
-        if isinstance(self.skip, str):
-            raise ValueError(f"skip takes a list of paths, got the string {self.skip!r}")
-        for number in _numbers(self.temperature):
-            if not number > 0:
-                raise ValueError(f"temperature must be above 0, got {self.temperature}")
 
 
 _CHOICES = {
@@ -251,15 +258,15 @@ _CHOICES = {
 }
 
 
-def _numbers(temperature) -> list[float]:
-    """The values of a temperature schedule, which starts at progress 0."""
-    if isinstance(temperature, (int, float)):
-        return [temperature]
-    steps = [tuple(step) for step in temperature]
-    starts = [step[0] for step in steps]
-    if not steps or any(len(step) != 2 for step in steps) or starts != sorted({0, *starts}):
-        raise ValueError(
-            "temperature must be a number or steps ((0, number), (progress, number), ...) whose "
-            f"progress increases, got {temperature}"
-        )
-    return [number for _, number in steps]
+def _is_temperature(value: Any) -> bool:
+    """Whether it is a number that divides logits, or steps of them from progress 0 on."""
+    if _is_number(value):
+        return 0.0 < value < inf
+    if not isinstance(value, (list, tuple)) or not value:
+        return False
+    pairs = all(isinstance(step, (list, tuple)) and len(step) == 2 for step in value)
+    if not pairs or not all(_is_number(number) for step in value for number in step):
+        return False
+    starts = [float(start) for start, _ in value]
+    rises = starts[0] == 0.0 and all(a < b for a, b in zip(starts, starts[1:]))
+    return rises and starts[-1] <= 1.0 and all(0.0 < number < inf for _, number in value)

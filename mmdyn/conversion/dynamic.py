@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Protocol
 
+import torch
 from mmengine.logging import print_log
 from torch import nn
 
@@ -43,11 +44,25 @@ class DynamicMixin:
             report = runtime_of(self).inspect(self, trial=False).read(frame)
             print_log(str(report), logger="current")
 
+    def refuse_export(self) -> None:
+        """To be called before every forward: a graph would keep the decisions of one input."""
+        if torch.jit.is_tracing() or _is_exporting():
+            raise NotImplementedError(
+                f"{host_class(self).__name__} is converted ({self.method}) and decides anew for "
+                "every input what to compute: torch.jit.trace, torch.onnx.export and torch.export "
+                "would write the decisions of one input into the graph; export the stock network, "
+                "after mmdyn.restore_model on the model that was converted"
+            )
+
     def __reduce_ex__(self, protocol):
         """Pickles by the host's class: the generated one has no module to be found in."""
         _, _, *state = super().__reduce_ex__(max(protocol, 2))
         mixin, host = type(self).__mro__[1], host_class(self)
         return _blank, (mixin, host), *state
+
+
+# PyTorch before 2.7 does not tell an export from a compilation.
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
 @cache

@@ -8,8 +8,8 @@ from mmdyn.blocks.frame import Site
 from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.convert import handles
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
-from mmdyn.conversion.dynconv_runtime import DynConvRuntime
-from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block
+from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
+from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block, guard_others
 from mmdyn.conversion.gating_report import GatingReport
 from mmdyn.conversion.residuals import Found, find_residuals
 from mmdyn.gating import Gate
@@ -21,18 +21,25 @@ class DynConvMixin(DynamicMixin):
     method = "DynConv"
 
     def train(self, mode: bool = True):
-        super().train(mode)
-        for block in self.modules():
-            if isinstance(block, GatedMixin):
-                gate = block._modules[GATE]
-                gate.train(mode)
-                # Gates of frozen stages learn; one frozen in a stage that learns is so on purpose.
-                mine = {id(p) for p in gate.parameters()}
-                if not any(p.requires_grad for p in block.parameters() if id(p) not in mine):
-                    gate.requires_grad_(True)
+        gates = [p for gate in gates_of(self) for p in gate.parameters()]
+        learned = [p.requires_grad for p in gates]
+        super().train(mode)  # which may freeze whole stages
+        blocks = [m for m in self.modules() if isinstance(m, GatedMixin)]
+        for block in blocks:
+            block._modules[GATE].train(mode)
+        mine = {id(p) for p in gates}
+        if not _learns(self, mine):  # a network that only runs, or whose gates alone learn
+            for p, before in zip(gates, learned):
+                p.requires_grad_(before)
+            return self
+        for block in blocks:
+            # Gates of frozen stages learn; one frozen in a stage that learns is so on purpose.
+            if not _learns(block, mine):
+                block._modules[GATE].requires_grad_(True)
         return self
 
     def forward(self, *args, **kwargs):
+        self.refuse_export()
         runtime = runtime_of(self)
         if not self.training:
             runtime.constants.begin()
@@ -50,6 +57,11 @@ class DynConvMixin(DynamicMixin):
         return out
 
 
+def _learns(module: nn.Module, gates: set[int]) -> bool:
+    """Whether a parameter that is no gate's learns."""
+    return any(p.requires_grad for p in module.parameters() if id(p) not in gates)
+
+
 @handles(DynConvConfig)
 def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
     """Gives the model's residual blocks their gates."""
@@ -61,7 +73,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
     report = GatingReport(type(model).__name__, "DynConv", 0)
     blocks: list[Found] = []
     for found in find_residuals(model):
-        reason = found.reason or _excluded(found, config)
+        reason = _reason(found, config)
         if reason:
             report.dense.append(Site(found.path, type(found.block).__name__, reason))
         else:
@@ -72,6 +84,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
             f"{type(model).__name__}: DynConv needs residual blocks that it knows (ResNet's, "
             "ResNeXt's, inverted residuals); "
             + ("refused: " + "; ".join(refused[:8]) if refused else "found none")
+            + ("; strict accepts those that skip names" if refused and blocks else "")
         )
     for found in blocks:
         gate_block(found.block, found.path, found.branch, _gate_for(found, config), runtime)
@@ -84,6 +97,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
     report.modules = len(blocks)
     runtime.report = report
     chain_blocks(model)
+    guard_others(model)
     make_dynamic(model, DynConvMixin, runtime)
     report.model = type(model).__name__
 
@@ -91,9 +105,12 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
 _SKIPPED = "skipped by the configuration"
 
 
-def _excluded(found: Found, config: DynConvConfig) -> str:
+def _reason(found: Found, config: DynConvConfig) -> str:
+    """Why a block stays dense; empty if it does not."""
     if any(part in found.path for part in config.skip):
         return _SKIPPED
+    if found.branch is None:
+        return found.reason
     stride = found.branch.stride
     if stride[0] != stride[1]:
         return f"its stride {stride} differs by direction"

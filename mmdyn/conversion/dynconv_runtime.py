@@ -105,8 +105,7 @@ class DynConvRuntime:
     def decide(self, gate: Gate, logits: Tensor) -> Tensor:
         """0 or 1 a tile in training, of the logits' type, differentiable."""
         noise = self._now < self.config.noise_until
-        if not noise:
-            logits = logits - gate.threshold
+        logits = logits - gate.threshold  # not 0 where training starts from calibrated gates
         return binary_gumbel(logits, stepped(self.config.temperature, self._now), noise)
 
     def record(self, path: str, executed: Tensor, gate: float, total: float, mask: Tensor) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from mmdyn.conversion.choice import Choice
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, make_static, runtime_of
+from mmdyn.conversion.fingerprint import hooked_everywhere
+from mmdyn.conversion.tracking import DenseBoundary, DenseMethod, guard, take_off
 from mmdyn.gating import Branch, Gate, enlarge
 from mmdyn.gating.branch import folded, run_masked, sources
 from mmdyn.gating.sparse import SparseBranch, add_rows
@@ -30,6 +32,7 @@ class GatedMixin(DynamicMixin):
     method = "Gated"
 
     def forward(self, x: Tensor) -> Tensor:
+        self.refuse_export()
         state: GatedBlock = runtime_of(self)
         if state.owner.all_open:
             return super().forward(x)
@@ -58,16 +61,24 @@ class WithinSequential:
     """Pre-hook and hook of a Sequential: what a block returns is seen by the next one alone.
 
     Args:
-        pairs: Blocks that may overwrite their input, each with the block that makes it.
+        pairs: Blocks that may overwrite their input, each after the block that makes it.
         running: Whether the Sequential runs from now on.
     """
 
-    def __init__(self, pairs: list[tuple[nn.Module, GatedBlock]], running: bool) -> None:
+    def __init__(self, pairs: list[tuple[nn.Module, nn.Module]], running: bool) -> None:
         self.pairs, self.running = pairs, running
 
     def __call__(self, module: nn.Module, *ignored) -> None:
-        for maker, state in self.pairs:
-            state.in_place = self.running and not maker._forward_hooks
+        alone = self.running and not hooked_everywhere()
+        for maker, block in self.pairs:
+            seen = maker._forward_hooks or _shows_its_input(block)
+            runtime_of(block).in_place = alone and not seen
+
+
+def _shows_its_input(block: nn.Module) -> bool:
+    """Whether a hook gets a block's input, which it may keep."""
+    takers = (block, block._modules[GATE])
+    return any(m._forward_pre_hooks or m._forward_hooks for m in takers)
 
 
 @dataclass
@@ -226,7 +237,7 @@ def chain_blocks(model: nn.Module) -> None:
                 one, other = runtime_of(before).branch, runtime_of(block).branch
                 repeats = one.after == other.after and other.after.activation in _IDEMPOTENT
                 if other.shortcut is None and repeats:
-                    pairs.append((before, runtime_of(block)))
+                    pairs.append((before, block))
         if pairs:
             module.register_forward_pre_hook(WithinSequential(pairs, True))
             module.register_forward_hook(WithinSequential(pairs, False), always_call=True)
@@ -236,21 +247,17 @@ def _is_plain_sequential(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
+def guard_others(model: nn.Module) -> None:
+    """Gated blocks give channels-last maps, which compiled operators of mmcv do not understand."""
+    for module in model.modules():
+        if not isinstance(module, GatedMixin):
+            guard(module)
+
+
 def ungate(model: nn.Module) -> None:
     """Takes gates and hooks off again."""
     for module in list(model.modules()):
-        for hooks, flags in (
-            (module._forward_pre_hooks, (module._forward_pre_hooks_with_kwargs,)),
-            (
-                module._forward_hooks,
-                (module._forward_hooks_with_kwargs, module._forward_hooks_always_called),
-            ),
-        ):
-            for number, hook in list(hooks.items()):
-                if isinstance(hook, (MaskBranch, WithinSequential)):
-                    del hooks[number]
-                    for flag in flags:
-                        flag.pop(number, None)
+        take_off(module, (MaskBranch, WithinSequential, DenseBoundary), DenseMethod)
         if isinstance(module, GatedMixin):
             make_static(module)
             del module._modules[GATE]

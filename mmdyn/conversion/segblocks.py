@@ -30,6 +30,7 @@ class SegBlocksMixin(DynamicMixin):
             policy.load_state_dict(kept)
 
     def forward(self, *args, **kwargs):
+        self.refuse_export()
         if self.training:
             join_synced_norms(self)
         outputs = runtime_of(self).run(self, super().forward, args, kwargs)

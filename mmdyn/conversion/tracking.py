@@ -167,8 +167,8 @@ def may_call_compiled(module: nn.Module) -> bool:
     return any(not home.startswith(_NOT_COMPILED) and _sees_compiled(home) for home in homes)
 
 
-def _guard(module: nn.Module) -> None:
-    """Keeps blocks out of compiled operators that the module may call."""
+def guard(module: nn.Module) -> None:
+    """Compiled operators that the module may call get dense tensors in the order of their shape."""
     names = compiled_methods(module)
     for name in names:
         module.__dict__[name] = DenseMethod(module, name)
@@ -184,7 +184,7 @@ def attach(model: nn.Module, tracker: Tracker) -> None:
         module.register_forward_pre_hook(Enter(tracker, path))
         leave = Leave(tracker, path, isinstance(module, _COUNTED))
         module.register_forward_hook(leave, always_call=True)
-        _guard(module)
+        guard(module)
 
 
 def runs_compiled(module: nn.Module) -> bool:
@@ -199,16 +199,24 @@ def runs_compiled(module: nn.Module) -> bool:
 def detach(model: nn.Module) -> None:
     """Removes them, also from a copied or unpickled model."""
     for module in model.modules():
-        for name, value in list(module.__dict__.items()):
-            if isinstance(value, StandIn):
-                del module.__dict__[name]
-                if value.before is not None:
-                    module.__dict__[name] = value.before
-        for hooks, flags in (
-            (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
-            (module._forward_hooks, module._forward_hooks_always_called),
-        ):
-            for number, hook in list(hooks.items()):
-                if isinstance(hook, (Enter, Leave, DenseBoundary)):
-                    del hooks[number]
-                    flags.pop(number, None)
+        take_off(module, (Enter, Leave, DenseBoundary), StandIn)
+
+
+def take_off(module: nn.Module, hooks: tuple[type, ...], stand_in: type[StandIn]) -> None:
+    """Removes a module's forward hooks of these kinds, and puts back the methods stood in for."""
+    for name, value in list(module.__dict__.items()):
+        if isinstance(value, stand_in):
+            del module.__dict__[name]
+            if value.before is not None:
+                module.__dict__[name] = value.before
+    kept = (
+        (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
+        (module._forward_hooks, module._forward_hooks_with_kwargs,
+         module._forward_hooks_always_called),
+    )  # fmt: skip
+    for found, *flags in kept:
+        for number, hook in list(found.items()):
+            if isinstance(hook, hooks):
+                del found[number]
+                for flag in flags:
+                    flag.pop(number, None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 
 def stepped(value, progress: float) -> float:
     """A constant, or the last of ((from, value), ...) whose `from` is reached."""
-    if isinstance(value, (int, float)):
+    if isinstance(value, Real):
         return float(value)
     reached = [number for start, number in value if start <= progress]
     return float(reached[-1])

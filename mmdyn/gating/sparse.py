@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _global_forward_hooks
 
 from mmdyn.gating.branch import Branch, Step, shortcut_of
 from mmdyn.gating.gate import enlarge
@@ -170,8 +171,18 @@ def add_rows(block: nn.Module, branch: Branch, x: Tensor, rows: Rows, in_place: 
     index = rows.places.flat
     values = branch.after(flat.index_select(0, index), rows.values.to(flat.dtype))
     if not in_place:
-        fresh = other.clone() if branch.shortcut is None else other
-        other = branch.after(fresh, None)
+        held = _is_held(block, branch, x, other)
+        other = branch.after(other.clone() if held else other, None)
         flat = other.permute(0, 2, 3, 1).reshape(-1, other.shape[1])
     flat.index_copy_(0, index, values)
     return other
+
+
+def _is_held(block: nn.Module, branch: Branch, x: Tensor, other: Tensor) -> bool:
+    """Whether somebody besides `add_rows` has the shortcut's output: the caller or a hook."""
+    if other.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+        return True  # the identity, or a module that is one
+    if branch.shortcut is None:
+        return False
+    side = block.get_submodule(branch.shortcut)
+    return any(m._forward_hooks for m in side.modules()) or bool(_global_forward_hooks)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmdyn import BlockCopyConfig, DynConvConfig, SegBlocksConfig
+from mmdyn.gating import stepped
 
 
 @pytest.mark.parametrize(
@@ -87,8 +88,24 @@ def test_auto_blocks_are_multiples_of_32_near_128(size):
     dict(execution="fast"), dict(temperature=((0.1, 1.0),)), dict(temperature=-1.0),
     dict(open_init=1.0), dict(skip="layer1"), dict(noise_until=5), dict(noise_until=-0.1),
     dict(settle=-1.0), dict(weight=-3.0), dict(temperature=((0, 1.0), (0.5, 0.5), (0.2, 3.0))),
-    dict(temperature=((0, 1.0), (0, 2.0))), dict(select="best"),
+    dict(temperature=((0, 1.0), (0, 2.0))), dict(select="best"), dict(norm="no"), dict(norm=1),
+    dict(gate_frozen="False"), dict(strict="no"), dict(weight=float("nan")), dict(settle="a"),
+    dict(weight=float("inf")), dict(weight=None), dict(tile=True), dict(tile=2.0), dict(tile=65),
+    dict(temperature=True), dict(temperature=None), dict(temperature=()), dict(open_init="a"),
+    dict(temperature=((0, 5.0), (1.5, 2.0))), dict(temperature=((0, 1.0), (0.5,))),
+    dict(temperature=((0, 1.0), (0.5, None))), dict(temperature=float("nan")), dict(skip=None),
+    dict(skip=(1,)), dict(skip=("",)), dict(noise_until=None), dict(gate=["conv1x1"]),
 ], ids=str)  # fmt: skip
 def test_dynconv_settings_out_of_range_are_refused_by_name(settings):
-    with pytest.raises(ValueError, match=next(iter(settings))):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"{name} .*, got "):
         DynConvConfig(**settings)
+
+
+def test_dynconv_settings_as_config_files_and_numpy_spell_them():
+    config = DynConvConfig(
+        temperature=[[0, 5.0], [1, np.float32(0.5)]], skip=["layer1"], tile=np.int64(4), settle=0,
+        weight=0, noise_until=1,
+    )  # fmt: skip
+    assert stepped(config.temperature, 1.0) == 0.5
+    assert stepped(DynConvConfig(temperature=np.float32(0.5)).temperature, 0.3) == 0.5

@@ -72,6 +72,29 @@ def test_restored_it_is_the_stock_model_bit_for_bit():
     assert torch.equal(run(net), run(stock))
 
 
+@pytest.mark.parametrize("kind", ["DCN", "DCNv2"])
+def test_dense_blocks_with_compiled_operators_follow_gated_ones(kind):
+    pytest.importorskip("mmcv.ops")
+    pytest.importorskip("mmdet")
+    from mmdet.models.backbones import ResNet
+
+    dcn = dict(type=kind, deform_groups=1, fallback_on_stride=False)
+    net = ResNet(50, base_channels=8, dcn=dcn, stage_with_dcn=(False, True, False, True))
+    net.eval()
+    x = torch.randn(1, 3, 128, 128)
+    hooks = [len(m._forward_pre_hooks) for m in net.modules()]
+    wanted = run(net, x)
+    assert convert_model(net, DynConvConfig(execution="sparse")).modules == 9
+    for gate in gates_of(net):
+        gate.threshold.fill_(-1e9)
+    for _ in range(2):
+        for found, stock in zip(run(net, x), wanted):
+            assert torch.allclose(found, stock, rtol=1e-4, atol=1e-4)
+    restore_model(net)
+    assert [len(m._forward_pre_hooks) for m in net.modules()] == hooks
+    assert all(torch.equal(a, b) for a, b in zip(run(net, x), wanted))
+
+
 def test_a_stock_checkpoint_misses_the_gates_alone():
     missing, unexpected = gated().load_state_dict(network(3).state_dict(), strict=False)
     assert not unexpected and missing and all("dynconv_gate" in name for name in missing)
@@ -170,6 +193,19 @@ def test_a_network_without_blocks_is_refused():
         convert_model(nn.Sequential(nn.Conv2d(3, 3, 1)), DynConvConfig())
 
 
+def test_strict_refuses_a_block_that_it_cannot_gate_until_skip_names_it():
+    def net():
+        net = network()
+        net.layer1[1].bn1 = nn.GroupNorm(2, 8)
+        return net
+
+    report = convert_model(net(), DynConvConfig())
+    assert [site.path for site in report.dense] == ["layer1.1"]
+    with pytest.raises(ValueError, match=r"layer1\.1: its bn1 is a GroupNorm.*skip"):
+        convert_model(net(), DynConvConfig(strict=True))
+    assert convert_model(net(), DynConvConfig(strict=True, skip=("layer1.1",))).modules == 5
+
+
 def test_a_part_of_a_converted_network_is_not_converted_again():
     net = gated()
     with pytest.raises(ValueError, match="restore_model"):
@@ -200,3 +236,27 @@ def test_a_gate_frozen_on_purpose_stays_frozen():
     net.train()
     learns = [gate.weight.requires_grad for gate in gates_of(net)]
     assert learns == [False] + [True] * 5
+
+
+def test_gates_of_a_frozen_network_stay_as_they_are():
+    net = gated().requires_grad_(False)
+    net.train()
+    assert not any(p.requires_grad for p in net.parameters())
+    gates_of(net)[1].requires_grad_(True)  # one alone learns
+    net.train()
+    assert [g.weight.requires_grad for g in gates_of(net)] == [False, True] + [False] * 4
+    net.head.requires_grad_(True)  # as of a network whose stages are all frozen
+    net.train()
+    assert all(g.weight.requires_grad for g in gates_of(net))
+
+
+def test_gates_of_a_host_that_freezes_all_its_stages_learn():
+    class Frozen(type(network())):
+        def train(self, mode=True):
+            super().train(mode)
+            return self.requires_grad_(False)
+
+    net = network()
+    net.__class__ = Frozen
+    gated(net.train()).train()
+    assert all(p.requires_grad == ("dynconv" in n) for n, p in net.named_parameters())

@@ -135,6 +135,23 @@ def test_noise_ends_and_thresholds_then_follow_the_budget():
     assert [float(g.threshold) for g in gates_of(net)] == kept
 
 
+def test_training_from_calibrated_gates_starts_at_their_budget():
+    net, x = gated(budget=0.3, open_init=0.9, noise_until=0.5), images(8)
+    for gate in gates_of(net):
+        gate.weight.data.mul_(10)  # logits of trained gates, which noise changes little
+    mmdyn.calibrate(net, lambda: run(net, x))
+    net.train().requires_grad_(False)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    runtime, found = runtime_of(net), {}
+    for progress in (0.0, 0.49, 0.5):
+        runtime.progress = progress
+        net(x)
+        found[progress] = float(runtime.losses["density"])
+    assert all(share == pytest.approx(0.3, abs=0.06) for share in found.values()), found
+
+
 def test_a_loss_dict_gains_the_loss_and_the_density():
     class Losses(type(network())):
         def forward(self, x):

@@ -3,6 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from mmdyn.conversion import gated as module
 from mmdyn.conversion import runtime_of
@@ -44,6 +48,65 @@ def test_intermediate_results_that_somebody_keeps_are_not_overwritten():
     net.layer1[0].register_forward_hook(lambda m, a, out: seen.append((out, out.clone())))
     run(net)
     assert torch.equal(*seen[0])
+
+
+def hook_outputs(net, keep):
+    return net.layer1[0].register_forward_hook(lambda m, args, out: keep(out))
+
+
+def hook_inputs(net, keep):
+    return net.layer1[1].register_forward_pre_hook(lambda m, args: keep(args[0]))
+
+
+def hook_gate(net, keep):
+    return net.layer1[1].dynconv_gate.register_forward_pre_hook(lambda m, args: keep(args[0]))
+
+
+def hook_shortcut(net, keep):
+    return net.layer2[0].downsample[1].register_forward_hook(lambda m, args, out: keep(out))
+
+
+def hook_all(net, keep):
+    return register_module_forward_hook(lambda m, args, out: keep(out))
+
+
+def hook_all_before(net, keep):
+    return register_module_forward_pre_hook(lambda m, args: keep(args[0]))
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [hook_outputs, hook_inputs, hook_gate, hook_shortcut, hook_all, hook_all_before],
+)
+def test_what_a_hook_keeps_is_not_overwritten(hook):
+    net, kept = gated(), []
+    for layer in net.modules():  # the network's own activations write where they read
+        if isinstance(layer, (nn.ReLU, nn.ReLU6)):
+            layer.inplace = False
+    wanted = run(net)
+    handle = hook(net, lambda x: kept.append((x, x.clone())))
+    try:
+        assert torch.equal(run(net), wanted)
+    finally:
+        handle.remove()
+    assert kept and all(torch.equal(x, then) for x, then in kept)
+
+
+def test_a_shortcut_that_is_the_identity_written_as_a_module_leaves_the_input():
+    class Same(nn.Module):
+        def forward(self, x):
+            return x
+
+    net = network()
+    for block in net.layer1[:2]:
+        block.downsample = Same()
+    gated(net)
+    assert runtime_of(net.layer1[0]).branch.shortcut == "downsample"
+    x = torch.randn(2, 8, 9, 9).contiguous(memory_format=torch.channels_last)
+    before = x.clone()
+    sparse = run(net.layer1, x)
+    assert torch.equal(x, before)
+    assert torch.allclose(run(executing(net, "dense").layer1, x), sparse, atol=1e-5)
 
 
 def test_within_a_stage_the_input_is_overwritten(monkeypatch):

@@ -4,10 +4,11 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmdyn.conversion.residuals import find_residuals
-from tests.gating.residual import BLOCKS, Basic, Bottleneck, Inverted
+from tests.gating.residual import BLOCKS, Basic, Bottleneck, Inverted, randomised, side
 
 
 def only(block):
@@ -35,6 +36,15 @@ def test_the_search_changes_nothing_and_draws_no_random_number():
     assert len(list(find_residuals(net))) == 2
     assert torch.equal(torch.rand(1), wanted)
     assert net.training and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "mode", [lambda: torch.autocast("cpu", torch.bfloat16), torch.enable_grad, torch.inference_mode]
+)
+def test_the_proof_runs_in_plain_pytorch_whatever_the_caller_is_in(mode):
+    net = nn.Sequential(Basic(), Bottleneck(8, 8, 16), Inverted(16))
+    with mode():
+        assert [f.reason for f in find_residuals(net)] == [""] * 3
 
 
 def test_zero_initialised_norms_do_not_hide_a_different_block():
@@ -102,6 +112,61 @@ def test_blocks_without_a_residual_are_no_blocks():
     inverted.identity = False
     net = nn.Sequential(inverted, nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
     assert not list(find_residuals(net))
+
+
+class Split(nn.Module):
+    """What Res2Net does: the second convolution is several, one after the other."""
+
+    def __init__(self, inputs=8, outputs=8, stride=1) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(inputs, 8, 1), nn.Conv2d(8, outputs, 1)
+        self.convs = nn.ModuleList(nn.Conv2d(4, 4, 3, stride, 1) for _ in range(2))
+        self.norm = nn.BatchNorm2d(outputs)
+        self.downsample = side(inputs, outputs, stride)
+
+    def forward(self, x):
+        parts = self.first(x).chunk(2, 1)
+        out = torch.cat([conv(part) for conv, part in zip(self.convs, parts)], 1)
+        other = x if self.downsample is None else self.downsample(x)
+        return F.relu(self.norm(self.last(out)) + other)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 12, 2)])
+def test_blocks_of_an_unknown_structure_are_named_by_what_they_do(shape):
+    block = randomised(Split(*shape))
+    called = []
+    block.register_forward_hook(lambda *call: called.append(call))
+    before = {k: v.clone() for k, v in block.state_dict().items()}
+    assert "it adds its input" in only(block).reason
+    assert not called and all(torch.equal(v, before[k]) for k, v in block.state_dict().items())
+    (found,) = find_residuals(block)
+    assert found.path == ""
+
+
+def test_what_adds_nothing_or_has_no_convolutions_is_no_block():
+    class Plain(Split):
+        def forward(self, x):
+            return F.relu(self.norm(self.last(self.first(x))))
+
+    class Linear(nn.Module):  # mmcv's FFN
+        add_identity = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+
+        def forward(self, x):
+            return x + self.layers(x)
+
+    assert not list(find_residuals(nn.Sequential(Plain(), Linear(), Linear())))
+
+
+def test_res2net_is_refused_block_by_block():
+    pytest.importorskip("mmdet")
+    from mmdet.models.backbones import Res2Net
+
+    found = list(find_residuals(Res2Net(depth=50)))
+    assert len(found) == 16 and all("adds its input" in f.reason for f in found)
 
 
 @pytest.mark.parametrize("package", ["mmdet", "mmseg"])

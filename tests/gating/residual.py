@@ -64,7 +64,7 @@ class Inverted(nn.Module):
         )  # fmt: skip
 
     def forward(self, x):
-        return x + self.conv(x)
+        return x + self.conv(x) if self.identity else self.conv(x)
 
 
 def side(inputs: int, outputs: int, stride: int) -> nn.Module | None:
