@@ -74,3 +74,12 @@ def test_one_line_converts_a_stock_model(name: str) -> None:
 def test_configs_are_text() -> None:
     for path in (ROOT / "configs").rglob("*.py"):
         assert not Config._is_lazy_import(str(path)), f"{path} would be read as a lazy config"
+
+
+@pytest.mark.parametrize("budget", ["05", "025"])
+def test_gates_are_tuned_in_the_network_that_the_dense_config_trains(budget: str) -> None:
+    folder = ROOT / "configs" / "dynconv"
+    cfg = read_config(folder / f"hourglass4-w48_dynconv-s{budget}_1xb6-20e_lspet-256x256.py")
+    trained = Path(cfg.load_from).parent.name
+    dense = read_config(folder / f"{trained}.py")
+    assert Path(cfg.load_from).name == f"epoch_{dense.train_cfg.max_epochs}.pth"

@@ -11,12 +11,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdyn.conversion import calibrate, is_converted, runtime_of
-from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
+from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of, states_of
 from mmdyn.conversion.gated import GATE
 from mmdyn.engine.calibration_images import TrainingImages
 from mmdyn.registry import HOOKS
 
 _LOOKS = 10  # at what a test would execute, while thresholds settle
+_KEY = "dynconv"  # in checkpoints
 _NEAR = 0.01  # of the whole arithmetic: executed shares this near the budget meet it
 
 
@@ -27,7 +28,7 @@ class DynConvHook(Hook):
     ``default_hooks = dict(dynconv=dict(type='mmdyn.DynConvHook'))``. The metrics gain
     ``dynconv/executed_share``, to be compared with the budget, and ``dynconv/run_share``, which
     counts blocks whole that ran dense because that is faster. Training goes on with the thresholds
-    it had; checkpoints saved after a validation have the calibrated ones.
+    it had, also when it is resumed; checkpoints saved after a validation have the calibrated ones.
 
     Args:
         batches (int): How much to calibrate on: as many images as so many training batches hold;
@@ -108,7 +109,16 @@ class DynConvHook(Hook):
         runtime.excess = wanted / total - float(runtime.density)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """A resume takes up the training's own thresholds, and how much lower it aims."""
         self._own = self._found = None
+        kept = checkpoint.get(_KEY)
+        if kept is None or not runner._resume:
+            return
+        model = _model(runner)
+        runtime, paths = runtime_of(model), [state.path for state in states_of(model)]
+        runtime.excess, runtime.density = kept["excess"], kept["density"]
+        if kept["thresholds"].keys() == set(paths):
+            self._own = [torch.tensor(kept["thresholds"][path]) for path in paths]
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._report(runner, "val", metrics)
@@ -120,6 +130,7 @@ class DynConvHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Gives the weights that will be loaded their thresholds; the main process alone."""
         model, state = _model(runner), checkpoint["state_dict"]
+        checkpoint[_KEY] = self._kept(model)
         if self._found is None and self._calibrates(runner):
             kept = {name: value.clone() for name, value in model.state_dict().items()}
             try:
@@ -130,6 +141,14 @@ class DynConvHook(Hook):
         if self._found is not None:
             for name in [n for n in state if n.endswith(f"{GATE}.threshold")]:
                 state[name] = torch.full_like(state[name], self._found)
+
+    def _kept(self, model) -> dict:
+        """What a resume needs besides the weights."""
+        runtime = runtime_of(model)
+        own = self._own or [gate.threshold for gate in gates_of(model)]
+        thresholds = {s.path: float(value) for s, value in zip(states_of(model), own)}
+        excess, density = float(runtime.excess), float(runtime.density)
+        return dict(excess=excess, density=density, thresholds=thresholds)
 
     def _calibrates(self, runner: Runner) -> bool:
         """Whether a checkpoint that is being saved wants a calibration of its own."""

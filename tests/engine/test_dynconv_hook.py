@@ -25,9 +25,11 @@ class Seen(Hook):
     priority = "LOWEST"
 
     def __init__(self) -> None:
-        self.metrics, self.thresholds = {}, []
+        self.metrics, self.thresholds, self.aims = {}, [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
+        runtime = runtime_of(runner.model)
+        self.aims.append((runtime.excess, float(runtime.density)))
         self.thresholds.append(float(gates_of(runner.model)[0].threshold))
 
     def after_val_epoch(self, runner, metrics=None):
@@ -36,7 +38,8 @@ class Seen(Hook):
 
 def trained(folder, interval=ITERS, hook=(), **options):
     """A runner after training, and validations on the same images if there is an interval."""
-    write_images(folder)
+    if not (folder / "img").is_dir():
+        write_images(folder)
     settings = {
         "default_hooks.dynconv": dict(type="mmdyn.DynConvHook", batches=4, **dict(hook)),
         "train_cfg.max_iters": ITERS,
@@ -192,3 +195,21 @@ def test_training_aims_at_what_a_test_executes(tmp_path, sampler):
     runtime = runtime_of(runner.model)
     assert runtime.excess != 0.0 and runtime.target == pytest.approx(0.5 - runtime.excess)
     assert runner.model.training
+
+
+@pytest.mark.parametrize("options", [{}, AVERAGES], ids=["plain", "averaged"])
+def test_a_resumed_training_goes_on_and_one_from_its_weights_starts_anew(options, tmp_path):
+    settings = {"model.noise_until": 0.2, "train_cfg.max_iters": 6, **options}
+    first, _ = trained(tmp_path, 0, **settings)
+    runtime, own = runtime_of(first.model), float(gates_of(first.model)[0].threshold)
+    file = tmp_path / "work" / "iter_6.pth"
+    calibrated = torch.load(file, weights_only=False)["state_dict"]
+    (found,) = {float(v) for name, v in calibrated.items() if name.endswith("gate.threshold")}
+    # Neither looks nor moves its thresholds.
+    settings = {**options, "load_from": str(file), "model.noise_until": 1.0}
+    _, resumed = trained(tmp_path, 0, resume=True, **{**settings, "train_cfg.max_iters": 7})
+    assert len(resumed.thresholds) == 1 and runtime.excess != 0.0
+    assert resumed.aims[0] == (runtime.excess, pytest.approx(float(runtime.density)))
+    assert resumed.thresholds[0] == pytest.approx(own) != pytest.approx(found)
+    _, anew = trained(tmp_path, 0, **{**settings, "train_cfg.max_iters": 1})
+    assert anew.aims[0] == (0.0, 0.5) and anew.thresholds[0] == found
