@@ -19,6 +19,7 @@ constexpr float kReach = 10.0f;
 
 // How the weights are ordered: as the module's parameters are.
 struct Weights {
+  Tensor held[16];  // in the order of their shapes
   const float* part[16];
   int64_t size[16];
   Kernel look[3], first, second;
@@ -26,9 +27,10 @@ struct Weights {
   Weights(const at::TensorList given, int64_t picture, int64_t cells) {
     TORCH_CHECK(given.size() == 16, "expected 16 weights, got ", given.size());
     for (int64_t p = 0; p < 16; ++p) {
-      TORCH_CHECK(given[p].scalar_type() == at::kFloat && given[p].is_contiguous(),
-                  "expected contiguous float32 weights");
-      part[p] = given[p].const_data_ptr<float>(), size[p] = given[p].numel();
+      TORCH_CHECK(given[p].scalar_type() == at::kFloat, "expected float32 weights, got ",
+                  given[p].scalar_type());
+      held[p] = given[p].contiguous();
+      part[p] = held[p].const_data_ptr<float>(), size[p] = held[p].numel();
     }
     const int64_t width = size[2], deep = size[5];
     look[0] = {width, picture, 3, 2}, look[1] = {deep, width, 3, 2}, look[2] = {deep, deep, 3, 1};

@@ -123,6 +123,7 @@ def test_the_compiled_network_is_the_modules(images, side, grid, width, channels
         torch.randn(images, *grid),
     )  # fmt: skip
     gradient = torch.randn(images, *grid)
+    net = net.to(memory_format=torch.channels_last)  # as a network's hooks and tools make it
     weights = list(net.parameters())
     with torch.no_grad():
         logits, back = net.pull_back(features)
