@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 _THUMBNAIL_CHANNELS = 9 + TASK_CHANNELS
 _CELL_CHANNELS = 3
 _SAMPLES = 8  # a side of a cell in the picture; finer thumbnails are reduced to it
+_MOST_PIXELS = 1 << 14  # of a picture; more are faster on several threads, by PyTorch's operators
 _REACH = 10.0  # the learned part of a logit stays within +-_REACH
 
 
@@ -84,7 +85,8 @@ class PolicyNet(nn.Module):
     fits.
     GroupNorm: no statistics are shared between the images of a batch or between frames.
 
-    On a CPU it runs as one compiled operator where nothing wants the modules (autograd, hooks).
+    On a CPU it runs as one compiled operator where nothing wants the modules (autograd, hooks) and
+    the picture is small.
 
     Args:
         width: Channels of the first convolution. Default 16.
@@ -147,6 +149,8 @@ class PolicyNet(nn.Module):
     def _is_compiled(self, picture: Tensor) -> bool:
         """Whether the operator may stand for the modules: nothing looks at these."""
         if picture.device.type != "cpu" or not is_plain(picture) or not _operators_are_right():
+            return False
+        if picture.shape[-2] * picture.shape[-1] > _MOST_PIXELS:
             return False
         weights = self.correct.weight
         if weights.device.type != "cpu" or weights.dtype != torch.float32:
