@@ -5,15 +5,8 @@ _base_ = ["./swiftnet_r18_tuned_1xb4-350_camvid-360x480.py"]
 load_from = "work_dirs/swiftnet_dense/iter_350.pth"
 crop_size = (384, 512)
 model = dict(data_preprocessor=dict(size=crop_size))
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
-    dict(type="RandomResize", scale=(480, 360), ratio_range=(0.75, 2.0), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PhotoMetricDistortion"),
-    dict(type="PackSegInputs"),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[3] = dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 iters = 800
 param_scheduler = [
