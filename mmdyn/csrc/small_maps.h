@@ -57,24 +57,18 @@ struct Kernel {
   int64_t size() const { return outputs * inputs * taps(); }
   int64_t reduced(int64_t length) const { return (length - 1) / stride + 1; }
 
-  // The weight (outputs, inputs, side, side) as (taps, inputs, outputs), outputs padded.
-  std::vector<float> by_input(const float* weight) const {
-    std::vector<float> packed(taps() * inputs * padded(outputs), 0.0f);
-    for (int64_t o = 0; o < outputs; ++o)
-      for (int64_t i = 0; i < inputs; ++i)
-        for (int64_t t = 0; t < taps(); ++t)
-          packed[(t * inputs + i) * padded(outputs) + o] = weight[(o * inputs + i) * taps() + t];
-    return packed;
-  }
-
-  // The same as (taps, outputs, inputs), inputs padded.
-  std::vector<float> by_output(const float* weight) const {
-    std::vector<float> packed(taps() * outputs * padded(inputs), 0.0f);
-    for (int64_t o = 0; o < outputs; ++o)
-      for (int64_t i = 0; i < inputs; ++i)
-        for (int64_t t = 0; t < taps(); ++t)
-          packed[(t * outputs + o) * padded(inputs) + i] = weight[(o * inputs + i) * taps() + t];
-    return packed;
+  // The weight (outputs, inputs, side, side) as (taps, inputs, outputs), outputs padded; or
+  // transposed, as (taps, outputs, inputs), inputs padded.
+  std::vector<float> packed(const float* weight, bool transposed) const {
+    const int64_t rows = transposed ? outputs : inputs, columns = transposed ? inputs : outputs;
+    const int64_t down = transposed ? inputs * taps() : taps();
+    const int64_t across = transposed ? taps() : inputs * taps();
+    std::vector<float> out(taps() * rows * padded(columns), 0.0f);
+    for (int64_t t = 0; t < taps(); ++t)
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < columns; ++c)
+          out[(t * rows + r) * padded(columns) + c] = weight[r * down + c * across + t];
+    return out;
   }
 };
 
@@ -103,7 +97,7 @@ void add_tap(Map& to, int64_t y, int64_t x, int64_t step, const float* packed,
 
 Map convolve(const Map& x, const Kernel& k, const float* weight, const float* bias) {
   Map out(k.reduced(x.h), k.reduced(x.w), k.outputs);
-  const std::vector<float> packed = k.by_input(weight);
+  const std::vector<float> packed = k.packed(weight, false);
   for (int64_t y = 0; y < out.h; ++y) {
     for (int64_t at = 0; bias && at < out.w; ++at) std::copy(bias, bias + k.outputs, out.at(y, at));
     for (int64_t at = 0; at < out.w; at += kFew) {
@@ -123,7 +117,7 @@ Map convolve(const Map& x, const Kernel& k, const float* weight, const float* bi
 // The gradient of a convolution's input, of the size of `like`.
 Map input_gradient(const Map& grad, const Kernel& k, const float* weight, const Map& like) {
   Map out(like.h, like.w, like.c);
-  const std::vector<float> packed = k.by_output(weight);
+  const std::vector<float> packed = k.packed(weight, true);
   for (int64_t y = 0; y < out.h; ++y) {
     for (int64_t t = 0; t < k.taps(); ++t) {
       const int64_t down = y + k.half() - t / k.side, shift = k.half() - t % k.side;
