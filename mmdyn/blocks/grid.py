@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,6 +92,13 @@ class BlockGrid:
         """Height and width that the grid covers, in image pixels."""
         return self.size[0] * self.block_size[0], self.size[1] * self.block_size[1]
 
+    def replica(self, members: dict[Level, Tensor]) -> BlockGrid:
+        """A grid of as many blocks, at the cells that `members` holds when its tables are made."""
+        slots = self._slot_numbers()
+        twin = copy.copy(self)
+        twin.members, twin._plans = members, {("_slot_numbers",): slots}
+        return twin
+
     def _plan(self, key: tuple, make) -> Any:
         if key not in self._plans:
             with unrecorded():
@@ -125,6 +134,11 @@ class BlockGrid:
         """(n,) int64: the image of each block."""
         return self._plan(("images", level), lambda: self.members[level] // self.cells)
 
+    def _slot_numbers(self) -> Tensor:
+        """(N,) int64."""
+        make = partial(torch.tensor, self.slots, device=self.device)
+        return self._plan(("_slot_numbers",), make)
+
     def _local(self, level: Level) -> Tensor:
         return self._plan(("_local", level), lambda: self.members[level] % self.cells)
 
@@ -132,8 +146,8 @@ class BlockGrid:
         """(n,) int64: the cell of each block in a store that holds `slots` images."""
 
         def make() -> Tensor:
-            slots = torch.tensor(self.slots, device=self.device)
-            return slots[self.images(level)] * self.cells + self._local(level)
+            slots = self._slot_numbers()[self.images(level)]
+            return slots * self.cells + self._local(level)
 
         return self._plan(("store_cells", level), make)
 
@@ -196,6 +210,6 @@ class BlockGrid:
         picked = rows.index_select(0, self._local(level))
         if self.slots == [0]:
             return picked
-        slots = torch.tensor(self.slots, device=self.device)[self.images(level)]
+        slots = self._slot_numbers()[self.images(level)]
         shift = (slots * (self.cells * count)).view(-1, *[1] * (picked.dim() - 1))
         return torch.where(picked > 0, picked + shift, 0)

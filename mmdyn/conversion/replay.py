@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mmdyn.blocks import BlockTensor, Frame, Level, Tracker
-from mmdyn.blocks.program import Program
+from mmdyn.blocks.graphs import GraphPool
+from mmdyn.blocks.program import Program, agree
 from mmdyn.blocks.recording import Recorder
 from mmdyn.conversion.fingerprint import Fingerprint, hooked_everywhere
 from mmdyn.conversion.tracking import Enter, Leave, runs_compiled
@@ -105,6 +106,7 @@ class Replayer:
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
+        self.graphs = GraphPool()
         self.busy = False
         self.replayed = 0  # segments, since the conversion
 
@@ -165,7 +167,8 @@ class Replayer:
         last, case.last = case.last, (recording, layout)
         case.recordings += 1
         if last and last[1] == layout and last[0].same(recording):
-            self._rehearse(segment, case, frame, before, tensors, Program(recording, effects))
+            program = Program(recording, effects, self.graphs, segment.path)
+            self._rehearse(segment, case, frame, before, tensors, program)
             case.fingerprint = fingerprint
         elif case.recordings == _RECORDINGS:
             segment.refuse("it runs other operators from frame to frame")
@@ -173,23 +176,13 @@ class Replayer:
 
     def _rehearse(self, segment, case, frame, before, tensors, program: Program) -> None:
         wanted = [x.clone() for x in tensors]
-        if all(map(_agree, program.rehearse(frame, before), wanted)):
+        if all(map(agree, program.rehearse(frame, before), wanted)):
             case.program, case.layout = program, case.last[1]
             case.last = None
             return
         for slot in frame.grid.slots if frame.memory else ():
             frame.memory.forget(slot)
         segment.refuse("it computes past torch's operators")
-
-
-def _agree(got: Tensor, wanted: Tensor) -> bool:
-    if got.shape != wanted.shape or got.dtype != wanted.dtype:
-        return False
-    if not got.is_floating_point():
-        return bool(torch.equal(got, wanted))
-    scale = float(wanted.abs().nan_to_num().amax()) if wanted.numel() else 0.0
-    close = torch.isclose(got, wanted, rtol=1e-4, atol=1e-5 * scale + 1e-30, equal_nan=True)
-    return bool(close.all())
 
 
 @dataclass
