@@ -51,6 +51,7 @@ class Constants:
         self.eager: set = set()  # places whose convolution is needed before its epilogue
         self._kept: dict[tuple, Kept] = {}
         self._samples: list[tuple[list[Tensor], Tensor]] | None = None
+        self._asked = False
 
     def __deepcopy__(self, memo) -> Constants:
         return Constants()
@@ -101,8 +102,22 @@ class Constants:
         if self._kept.pop(slot, None) is not None:
             self._samples = None
 
+    def ask(self, device: torch.device) -> Tensor:
+        """() bool: whether a sample of any source has changed, for the caller to look at later.
+
+        The next `begin` does not look. Sources on other devices are left to the marks.
+        """
+        self._asked = True
+        if self._samples is None:
+            self._samples = self._grouped()
+        found = [(torch.cat(v) != old).any() for v, old in self._samples if old.device == device]
+        return torch.stack(found).any() if found else torch.zeros((), dtype=torch.bool).to(device)
+
     def begin(self) -> None:
         """Starts a frame: forgets everything if a sample of any source has changed."""
+        if self._asked:
+            self._asked = False
+            return
         if self._samples is None:
             self._samples = self._grouped()
         for views, looked in self._samples:

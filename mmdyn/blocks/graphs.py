@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class GraphPool:
     """
 
     def __init__(self) -> None:
-        self._handle = None
+        self._handle: Any = None
 
     def __deepcopy__(self, memo) -> GraphPool:
         return type(self)()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmdyn.blocks.recording import unrecorded
 from mmdyn.blocks.tables import Halo, Pair, Ring, halo_table, ring_table, tap_table
+from mmdyn.ops.transfer import to_device
 
 
 class Level(IntEnum):
@@ -24,6 +25,22 @@ class Level(IntEnum):
 
 
 EXECUTED = (Level.FULL, Level.HALF)
+
+
+def _counted(levels: Tensor) -> list[tuple[int, int]]:
+    here = levels.flatten(1).cpu()
+    if here.numel() and int(here.max()) > max(Level):
+        raise ValueError(
+            f"levels go up to {int(here.max())}; the values of mmdyn.blocks.Level are "
+            f"{[int(level) for level in Level]}"
+        )
+    full, half = ((here == level).sum(1).tolist() for level in EXECUTED)
+    return list(zip(full, half, strict=True))
+
+
+def _first(taken: Tensor, count: int) -> Tensor:
+    """(count,) int64: where the values that are True lie, whose number is known."""
+    return (~taken).byte().argsort(stable=True)[:count]
 
 
 class BlockGrid:
@@ -38,6 +55,8 @@ class BlockGrid:
         slots: Memory slot of each image's stream; by default 0 to N - 1.
         halves: The grids of this stream may have half-resolution cells, though this one need not:
             the memory's layout depends on it. By default whether this one has.
+        counts: Of each image, how many cells are full and half. By default they are counted,
+            for which a device is waited for.
 
     Attributes:
         executed: Cells of each image that are not copied.
@@ -50,6 +69,7 @@ class BlockGrid:
         block_size: Pair,
         slots: list[int] | None = None,
         halves: bool | None = None,
+        counts: list[tuple[int, int]] | None = None,
     ) -> None:
         if levels.dim() != 3 or levels.is_floating_point():
             raise ValueError(
@@ -63,19 +83,13 @@ class BlockGrid:
         self.cells = size[0] * size[1]
         self.slots = list(range(self.num_images)) if slots is None else slots
         self.device = levels.device
-        here = self.levels.cpu()  # the one time that a frame's grid waits for the device
-        flat = here.flatten()
+        self.counts = _counted(self.levels) if counts is None else counts
         self.members = {
-            level: (flat == level).nonzero().flatten().to(self.device, non_blocking=True)
-            for level in EXECUTED
+            level: _first(self.levels.flatten() == level, sum(each[i] for each in self.counts))
+            for i, level in enumerate(EXECUTED)
         }  # (n,) cells of the whole batch
         self.has_halves = bool(halves) or self.members[Level.HALF].numel() > 0
-        if flat.numel() and int(flat.max()) > max(Level):
-            raise ValueError(
-                f"levels go up to {int(levels.max())}; the values of mmdyn.blocks.Level are "
-                f"{[int(level) for level in Level]}"
-            )
-        self.executed: list[int] = (here != Level.COPIED).flatten(1).sum(1).tolist()
+        self.executed: list[int] = [sum(each) for each in self.counts]
         self.complete: list[bool] = [count == self.cells for count in self.executed]
         self._plans: dict = {}
 
@@ -94,9 +108,9 @@ class BlockGrid:
 
     def replica(self, members: dict[Level, Tensor]) -> BlockGrid:
         """A grid of as many blocks, at the cells that `members` holds when its tables are made."""
-        slots = self._slot_numbers()
+        slots = self.slot_numbers()
         twin = copy.copy(self)
-        twin.members, twin._plans = members, {("_slot_numbers",): slots}
+        twin.members, twin._plans = members, {("slot_numbers",): slots}
         return twin
 
     def _plan(self, key: tuple, make) -> Any:
@@ -134,10 +148,9 @@ class BlockGrid:
         """(n,) int64: the image of each block."""
         return self._plan(("images", level), lambda: self.members[level] // self.cells)
 
-    def _slot_numbers(self) -> Tensor:
-        """(N,) int64."""
-        make = partial(torch.tensor, self.slots, device=self.device)
-        return self._plan(("_slot_numbers",), make)
+    def slot_numbers(self) -> Tensor:
+        """(N,) int64: the memory slot of each image."""
+        return self._plan(("slot_numbers",), partial(to_device, self.slots, self.device))
 
     def _local(self, level: Level) -> Tensor:
         return self._plan(("_local", level), lambda: self.members[level] % self.cells)
@@ -146,7 +159,7 @@ class BlockGrid:
         """(n,) int64: the cell of each block in a store that holds `slots` images."""
 
         def make() -> Tensor:
-            slots = self._slot_numbers()[self.images(level)]
+            slots = self.slot_numbers()[self.images(level)]
             return slots * self.cells + self._local(level)
 
         return self._plan(("store_cells", level), make)
@@ -210,6 +223,6 @@ class BlockGrid:
         picked = rows.index_select(0, self._local(level))
         if self.slots == [0]:
             return picked
-        slots = self._slot_numbers()[self.images(level)]
+        slots = self.slot_numbers()[self.images(level)]
         shift = (slots * (self.cells * count)).view(-1, *[1] * (picked.dim() - 1))
         return torch.where(picked > 0, picked + shift, 0)

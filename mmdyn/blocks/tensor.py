@@ -253,7 +253,7 @@ def compose_levels(x: BlockTensor, blocks: Tensor, enlarged: Tensor | None, op: 
             scatter_cells(maps, lines, packed)
     if grid.slots == list(range(maps.shape[0])):
         return maps
-    return maps[torch.tensor(grid.slots, device=maps.device)]
+    return maps[grid.slot_numbers()]
 
 
 def _scatter_recorded(dense: Tensor, lines: Tensor, blocks: Tensor) -> Tensor:

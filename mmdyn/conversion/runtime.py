@@ -13,25 +13,31 @@ from torch import Tensor, nn
 
 from mmdyn.blocks import BlockGrid, Constants, Frame, Level, StaleMemoryError, Tracker, split
 from mmdyn.conversion.config import BlockCopyConfig
-from mmdyn.conversion.decision import decide, restart_at_cuts
+from mmdyn.conversion.decision import Choice, cells_due, decide
 from mmdyn.conversion.fallback import DenseFallback
 from mmdyn.conversion.hosts import Call, Host
-from mmdyn.conversion.padding import pad_to_blocks
+from mmdyn.conversion.observing import (
+    observe,
+    remembered,
+    restart_at_cuts,
+    scene_cuts,
+    thumbnail_of,
+)  # fmt: skip
+from mmdyn.conversion.padding import pad_to_blocks, warn_of_much_padding
 from mmdyn.conversion.replay import remove
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.tracking import detach
 from mmdyn.conversion.weight_watch import WeightWatch
-from mmdyn.ops.pictures import shrink
+from mmdyn.ops.transfer import Later, to_device
 from mmdyn.policies import BudgetController, Observation, Policy
 from mmdyn.video import FeatureMemory, StreamState, StreamTable
 from mmdyn.video.clip_id import build_clip_id
-from mmdyn.video.motion import Motion
 from mmdyn.video.sizes import StreamsBySize
 from mmdyn.video.streams import move_along
 
 logger = logging.getLogger(__name__)
 
-_MUCH_PADDING = 0.1  # of the image, that is worth a warning
+_BROKEN = "the frame holds NaN or infinite pixels; drop it and go on with the next one"
 
 
 class BlockCopyRuntime:
@@ -101,13 +107,12 @@ class BlockCopyRuntime:
             self.reset()
         call = self.host.call(args, kwargs)
         image, block = pad_to_blocks(call.image, self.config)
-        self._tell_of_padding(call.image, image)
-        thumbnail = _thumbnail(image, block)
-        if not bool(torch.isfinite(thumbnail).all()):
-            raise ValueError(
-                "the frame holds NaN or infinite pixels; drop it and go on with the next one "
-                "(the stream's memory is as it was)"
-            )
+        if not self._told_of_padding:
+            self._told_of_padding = warn_of_much_padding(call.image, image)
+        thumbnail = thumbnail_of(image, block)
+        finite = torch.isfinite(thumbnail).all()
+        if (self._wants_motion or not self.looks_later(image)) and not bool(finite):
+            raise ValueError(f"{_BROKEN} (the stream's memory is as it was)")
         states = self._states(call, image, block)
         taken = self, image, block
         if self.fallback.is_dense(image, block):
@@ -116,7 +121,7 @@ class BlockCopyRuntime:
             self.host.attach(outputs, self.stats)
             return outputs
         try:
-            outputs = self._run(started, forward, call, image, thumbnail, states, block)
+            outputs = self._run(started, forward, call, image, thumbnail, finite, states, block)
             self.fallback.ran_on_blocks(*taken, begun, forward, (args, kwargs))
             return outputs
         except BaseException:
@@ -128,36 +133,60 @@ class BlockCopyRuntime:
         finally:
             self.weights.frame_ended()
 
-    def _tell_of_padding(self, given: Tensor, padded: Tensor) -> None:
-        more = padded.shape[2] * padded.shape[3] / (given.shape[2] * given.shape[3]) - 1.0
-        if more > _MUCH_PADDING and not self._told_of_padding:
-            self._told_of_padding = True
-            logger.warning(
-                "images of %dx%d are padded to %dx%d so that blocks divide them, %.0f%% more to "
-                "compute; choose another block_size, or block_size='auto'", *given.shape[2:],
-                *padded.shape[2:], 100 * more,
-            )  # fmt: skip
+    def looks_later(self, image: Tensor) -> bool:
+        """Whether a frame is launched before the host knows that nothing is wrong with it.
 
-    def _run(self, started, forward, call: Call, image, thumbnail, states, block) -> Any:
-        motion = self._motion(image, states)
-        obs = self._observe(image, thumbnail, states, block, motion)
-        first = [state.frames == 0 for state in states]
+        Asking a CPU costs nothing; a device would stand still until the answer had come and the
+        first layers were launched.
+        """
+        return image.device.type != "cpu"
+
+    def _run(self, started, forward, call: Call, image, thumbnail, finite, states, block) -> Any:
+        later = self.looks_later(image)
+        motion = move_along(states, image) if self._wants_motion else {}
+        before = remembered(states, thumbnail)
+        cuts = scene_cuts(thumbnail, before, self.config.scene_cut)
+        if not later:
+            restart_at_cuts(states, cuts.tolist(), self.config)
+        obs = observe(image, thumbnail, before, states, block)
         if self.policy.needs_oracle:
             outputs = self._execute(forward, call, image, self._full(obs, block, None))[0]
             obs.oracle = self.host.tasks(call, outputs, tuple(image.shape[2:]))
-        levels = self._decide(obs, states).to(torch.uint8)
+        choice = self._decide(obs, states)
+        if later:
+            changed = self.constants.ask(image.device)
+            whole = cuts if choice.refresh is None else cuts | choice.refresh
+            doubts = Later(torch.cat([torch.stack([~finite, changed]), cuts, whole]))
         decided = time.perf_counter()
         slots = [state.slot for state in states]
-        grid = BlockGrid(levels, block, slots, self.config.half_budget > 0)
+        halves = self.config.half_budget > 0
+        grid = BlockGrid(choice.levels, block, slots, halves, choice.counts)
         outputs, frame = self._guarded(forward, call, image, grid, motion)
+        if later and any(doubt := doubts.read()):
+            outputs, frame = self._again(forward, call, image, frame.grid, obs, states, doubt)
+        first = [state.frames == 0 for state in states]
         ran = time.perf_counter()
-        executed = frame.grid.levels != Level.COPIED
-        self._remember(call, outputs, obs, states, frame.grid.levels)
+        self._remember(call, outputs, obs, states, frame.grid)
         self.last_observation = obs
         given = call.image.shape[2] * call.image.shape[3] / (image.shape[2] * image.shape[3])
-        self._note(frame, executed, first, started, decided, ran, given)
+        self._note(frame, any(first), started, decided, ran, given)
         self.host.attach(outputs, self.stats)
         return outputs
+
+    def _again(self, forward, call: Call, image, grid: BlockGrid, obs, states, doubt: list[bool]):
+        """Runs all cells of what should not have been copied from, and refuses broken frames."""
+        broken, changed, *images = doubt
+        if broken:
+            raise ValueError(f"{_BROKEN} (streams start anew: all of their blocks run then)")
+        cuts, whole = images[: len(states)], images[len(states) :]
+        restart_at_cuts(states, cuts, self.config)
+        whole = [changed or due or s.frames == 0 for s, due in zip(states, whole)]
+        obs.task = [state.task for state in states]
+        fresh = to_device(whole, image.device)[:, None, None]
+        counts = [(grid.cells, 0) if w else n for w, n in zip(whole, grid.counts)]
+        levels = torch.where(fresh, int(Level.FULL), grid.levels)
+        grid = BlockGrid(levels, grid.block_size, grid.slots, grid.has_halves, counts)
+        return self._guarded(forward, call, image, grid, {})
 
     def _states(self, call: Call, image: Tensor, block) -> list[StreamState]:
         self.by_size.turn_to((tuple(image.shape[1:]), block, image.dtype, image.device))
@@ -186,34 +215,15 @@ class BlockCopyRuntime:
             )  # fmt: skip
         return gap <= 0 or gap > self.config.max_age
 
-    def _motion(self, image: Tensor, states: list[StreamState]) -> dict[int, Motion]:
-        """By slot, the motion since the frame before; empty where outputs do not follow it."""
+    @property
+    def _wants_motion(self) -> bool:
+        """Whether remembered maps follow the picture; not where outputs are no maps."""
         wanted = self.config.motion
         wanted = self.host.outputs_maps if wanted is None else wanted
-        return move_along(states, image) if wanted and self.policy.fixed_share is None else {}
+        return wanted and self.policy.fixed_share is None
 
-    def _observe(self, image, thumbnail, states, block, motion) -> Observation:
-        size = (image.shape[2] // block[0], image.shape[3] // block[1])
-        device = image.device
-        for state in states:
-            if state.frames == 0:
-                state.age = torch.zeros(size, dtype=torch.int64, device=device)
-                state.last_grid = torch.zeros(size, dtype=torch.bool, device=device)
-        remembered = torch.stack(
-            [t if s.thumbnail is None else s.thumbnail for s, t in zip(states, thumbnail)]
-        )
-        change = F.adaptive_avg_pool2d((thumbnail - remembered).abs().mean(1), size)
-        restart_at_cuts(states, thumbnail, remembered, self.config)
-        return Observation(
-            image=image, grid_size=size, change=change, thumbnail=thumbnail,
-            memory_thumbnail=remembered,
-            age=torch.stack([s.age for s in states]),
-            last_grid=torch.stack([s.last_grid for s in states]),
-            task=[s.task for s in states],
-        )  # fmt: skip
-
-    def _decide(self, obs: Observation, states: list[StreamState]) -> Tensor:
-        return decide(obs, states, self.policy, self.config)
+    def _decide(self, obs: Observation, states: list[StreamState]) -> Choice:
+        return decide(obs, states, self.policy, self.config, self.looks_later(obs.image))
 
     def _full(self, obs: Observation, block, slots) -> BlockGrid:
         return BlockGrid.filled(
@@ -249,8 +259,8 @@ class BlockCopyRuntime:
                 memory.end()
         return outputs, frame
 
-    def _remember(self, call: Call, outputs, obs: Observation, states, levels: Tensor) -> None:
-        executed = levels != Level.COPIED
+    def _remember(self, call: Call, outputs, obs: Observation, states, grid: BlockGrid) -> None:
+        executed = grid.levels != Level.COPIED
         size = tuple(obs.image.shape[2:])
         tasks = self.host.tasks(call, outputs, size) if self.policy.needs_task else None
         if tasks is not None and self.policy.learning and all(t is not None for t in tasks):
@@ -258,9 +268,6 @@ class BlockCopyRuntime:
             self.stats = {f"policy_{name}": value for name, value in logs.items()}
         else:
             self.stats = {}
-        total = executed[0].numel()
-        counts = executed.flatten(1).sum(1).tolist()
-        fulls = (levels == Level.FULL).flatten(1).sum(1).tolist()
         for i, state in enumerate(states):
             ran = executed[i]
             where = F.interpolate(ran[None, None].float(), obs.thumbnail.shape[2:], mode="nearest")[
@@ -268,30 +275,25 @@ class BlockCopyRuntime:
             ]
             state.thumbnail = torch.where(where > 0, obs.thumbnail[i], obs.memory_thumbnail[i])
             state.age = torch.where(ran, 1, state.age + 1)
+            state.due = cells_due(state.age, self.config.max_age)
             state.last_grid = ran
             state.task = None if tasks is None else tasks[i]
-            state.since_full = 0 if counts[i] == total else state.since_full + 1
+            state.since_full = 0 if grid.complete[i] else state.since_full + 1
             state.frames += 1
             state.since_start += 1
-            state.controller.observe(fulls[i], total)
+            state.controller.observe(grid.counts[i][0], grid.cells)
 
-    def _note(self, frame, executed, first, started, decided, ran, given: float) -> None:
+    def _note(self, frame, first: bool, started, decided, ran, given: float) -> None:
         self.last_frame = frame
         now = time.perf_counter()
         self.stats.update(
-            executed_share=frame.grid.count(Level.FULL) / executed.numel(),
-            half_share=frame.grid.count(Level.HALF) / executed.numel(),
+            executed_share=frame.grid.count(Level.FULL) / frame.grid.levels.numel(),
+            half_share=frame.grid.count(Level.HALF) / frame.grid.levels.numel(),
             arithmetic_share=frame.grid.executed_share,
             gmacs=sum(frame.macs.values()) / 1e9,
             dense_gmacs=frame.dense_macs * given / 1e9,  # of the image without padding
             ms=(now - started) * 1e3,
             policy_ms=(decided - started + now - ran) * 1e3,
-            first_frame=any(first),
+            first_frame=first,
             state_mb=self.memory.nbytes / 2**20,
         )
-
-
-def _thumbnail(image: Tensor, block: tuple[int, int]) -> Tensor:
-    """(N, C, h, w) float32: the image at 1/8, or at the finest 1/4, 1/2, 1/1 that blocks follow."""
-    factor = next(f for f in (8, 4, 2, 1) if block[0] % f == 0 and block[1] % f == 0)
-    return shrink(image, factor)

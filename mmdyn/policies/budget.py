@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmdyn.ops.transfer import to_device
+
 
 class BudgetController:
     """Keeps one stream's executed share on target by integral control.
@@ -134,7 +136,7 @@ def select_cells(
     if must_run is not None:
         first = must_run.flatten(1).gather(1, order)
         order = order.gather(1, first.byte().argsort(dim=1, descending=True, stable=True))
-    limit = torch.tensor(counts, device=scores.device)[:, None]
+    limit = to_device(counts, scores.device)[:, None]
     taken = torch.arange(total, device=scores.device)[None] < limit
     chosen = torch.zeros_like(taken).scatter(1, order, taken).view(scores.shape)
     return chosen if must_run is None else chosen | must_run

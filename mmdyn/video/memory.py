@@ -108,11 +108,12 @@ class FeatureMemory:
     def _move(self, entry: _Entry, grid: BlockGrid) -> None:
         size = (entry.data.shape[2], entry.data.shape[3])
         for i, slot in enumerate(grid.slots):
-            if slot not in self._motion or grid.complete[i]:
+            motion = self._motion.get(slot)
+            if motion is None or not motion.moves or grid.complete[i]:
                 continue
             if (slot, size) not in self._paths:
                 cells = grid.levels[i] == Level.COPIED
-                self._paths[slot, size] = self._motion[slot].paths(size, cells)
+                self._paths[slot, size] = motion.paths(size, cells)
             self._paths[slot, size].move(entry.data[slot])
 
     def peek(self, key: str) -> Tensor | None:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdyn.ops.pictures import shrink
+from mmdyn.ops.transfer import to_device
 
 _SHORT_SIDE = 176  # pixels of the picture that motion is looked for in, at least
 _SMALLEST = 32  # pixels of a side below which none is looked for
@@ -37,11 +38,13 @@ class Motion:
             the picture was before.
         rest: (2, h, w) what was left out of it, to be added to the motion of the next frame.
         size: (H, W) of the image that the picture covers.
+        moves: Whether anything does.
     """
 
     flow: Tensor
     rest: Tensor
     size: tuple[int, int]
+    moves: bool = True
 
     def at(self, size: tuple[int, int]) -> Tensor:
         """The flow for a map of this size, in the map's pixels; whole ones if it is the image's."""
@@ -51,12 +54,12 @@ class Motion:
             flow = F.interpolate(flow[None], size, mode=mode)[0]
         if size == self.size:
             return flow
-        scale = flow.new_tensor([size[1] / self.size[1], size[0] / self.size[0]])
+        scale = to_device([size[1] / self.size[1], size[0] / self.size[0]], flow.device)
         return flow * scale[:, None, None]
 
     def moved(self, values: Tensor) -> Tensor:
         """A map (C, h, w) of the frame before, moved along; itself where nothing moved."""
-        if not bool(self.flow.any()):
+        if not self.moves:
             return values
         return _warp(values.float(), self.at((values.shape[1], values.shape[2]))).to(values.dtype)
 
@@ -121,8 +124,8 @@ class Paths:
 
 
 def grey_picture(image: Tensor) -> Tensor:
-    """(h, w) float32: a frame (C, H, W) made small and grey, for its motion."""
-    return shrink(image[None], _factor(image.shape[1], image.shape[2]))[0].mean(0)
+    """(h, w) float32 on the CPU: a frame (C, H, W) made small and grey, for its motion."""
+    return shrink(image[None], _factor(image.shape[1], image.shape[2]))[0].mean(0).cpu()
 
 
 def _factor(height: int, width: int) -> int:
@@ -133,38 +136,40 @@ def _factor(height: int, width: int) -> int:
 
 
 def estimate_motion(
-    now: Tensor, before: Tensor, size: tuple[int, int], rest: Tensor | None = None
-) -> Motion:
+    now: Tensor, before: Tensor, size: tuple[int, int], rest: Tensor | None = None,
+    device: torch.device | None = None,
+) -> Motion:  # fmt: skip
     """The motion between two frames, by dense inverse search (Kroeger et al., ECCV 2016).
 
     Args:
         now, before: (h, w) of ``grey_picture``.
         size: (H, W) of the images.
         rest: What the motion before left out, see `Motion`.
+        device: Where the maps lie that will move; by default the pictures'.
     """
     if min(now.shape) < _SMALLEST:
         still = now.new_zeros(2, *now.shape)
-        return Motion(still, still, size)
+        return Motion(still, still, size, moves=False)
     mean, contrast = before.mean(), before.std().clamp(min=1e-6)
     now, before = (
         ((x - mean) * (_SPREAD / contrast) + 128.0).clamp_(0.0, 255.0) for x in (now, before)
     )
-    pair = [x.to("cpu", torch.uint8).numpy() for x in (now, before)]
+    pair = [x.to(torch.uint8).numpy() for x in (now, before)]
     flow = torch.from_numpy(np.ascontiguousarray(_search().calc(*pair, None))).permute(2, 0, 1)
-    flow = flow.to(now.device)
     explains = _explains(now, before, flow)
     flow = flow * (size[1] / flow.shape[2])  # in image pixels
     flow = torch.where(explains, flow if rest is None else flow + rest, 0.0)
     whole = flow.round()
-    return Motion(whole, flow - whole, size)
+    there = whole.to(device or now.device, non_blocking=True)
+    return Motion(there, flow - whole, size, moves=bool(whole.any()))
 
 
 def _explains(now: Tensor, before: Tensor, flow: Tensor) -> Tensor:
     """(h, w) bool: where moving the picture before explains this one better than leaving it."""
     left = [now - before, now - _warp(before[None], flow)[0]]
-    still, moved = (_sum_around(x.abs().cpu().numpy()) for x in left)
+    still, moved = (_sum_around(x.abs().numpy()) for x in left)
     explains = still - moved > np.maximum(_SHARE * still, _least(now.shape))
-    return torch.from_numpy(explains).to(now.device)
+    return torch.from_numpy(explains)
 
 
 def _sum_around(values: np.ndarray) -> np.ndarray:

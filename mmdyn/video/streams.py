@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmdyn.ops.transfer import Later
 from mmdyn.video.motion import Motion, estimate_motion, grey_picture
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class StreamState:
         thumbnail: (3, h, w) small image of the pixels last executed.
         picture: (h, w) the last frame, small and grey, for the motion since.
         motion: Between the last two frames.
+        due: Tells how many cells are too old to be copied in the next frame.
         since_full: Frames since all cells ran.
         task: The last output, for the policy.
         controller: Keeps the budget.
@@ -44,6 +46,7 @@ class StreamState:
     thumbnail: Tensor | None = None
     picture: Tensor | None = None
     motion: Motion | None = None
+    due: Later | None = None
     since_full: int = 0
     task: Any = None
     controller: Any = None
@@ -82,7 +85,9 @@ def move_along(states: list[StreamState], image: Tensor) -> dict[int, Motion]:
         now = grey_picture(one)
         if state.frames and state.picture is not None:
             rest = None if state.motion is None else state.motion.rest
-            motion = found[state.slot] = estimate_motion(now, state.picture, size, rest)
+            motion = found[state.slot] = estimate_motion(
+                now, state.picture, size, rest, image.device
+            )
             state.motion = motion
             state.thumbnail = motion.moved(state.thumbnail)
             if state.task is not None:

@@ -36,7 +36,7 @@ def cell_table(x: BlockTensor, op: str, columns: list[tuple[Tensor, Tensor | Non
     table = store[1:].view(-1, grid.cells, width)
     if grid.slots == list(range(table.shape[0])):
         return table
-    return table[torch.tensor(grid.slots, device=table.device)]
+    return table[grid.slot_numbers()]
 
 
 def wide(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmdyn.blocks import Frame, Level
 from mmdyn.conversion.config import BlockCopyConfig
 from mmdyn.conversion.convert import convert_model, restore_model
+from mmdyn.conversion.decision import Choice
 from mmdyn.conversion.dynamic import runtime_of
 from mmdyn.conversion.hosts import zoo
 from mmdyn.conversion.hosts.decisions import keep_proposals, same_choices
@@ -237,7 +238,7 @@ class StockFailure(RuntimeError):
 def _frame(trial: _Trial, cells: Tensor, settled: bool = True, **kwargs) -> Outputs:
     """One frame whose executed cells are given; before all is `settled` it may run more."""
     runtime = runtime_of(trial.model)
-    runtime._decide = lambda obs, states: cells
+    runtime._decide = lambda obs, states: Choice(cells)
     outputs = trial.run(**kwargs)
     ran = runtime.last_frame.grid.levels != Level.COPIED
     if settled and not torch.equal(ran, cells):
