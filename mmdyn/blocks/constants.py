@@ -103,7 +103,7 @@ class Constants:
             self._samples = None
 
     def ask(self, device: torch.device) -> Tensor:
-        """() bool: whether a sample of any source has changed, for the caller to look at later.
+        """() bool: whether a sample of any source has changed, for the caller to look at.
 
         The next `begin` does not look. Sources on other devices are left to the marks.
         """

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
@@ -18,6 +21,7 @@ from mmdyn.blocks.grid import BlockGrid
 from mmdyn.blocks.recording import recorder, unrecorded
 
 logger = logging.getLogger(__name__)
+_claims = threading.Lock()
 
 
 class StaleMemoryError(RuntimeError):
@@ -60,6 +64,28 @@ class Tracker:
 
     stack: list[str] = field(default_factory=list)
     frame: Frame | None = None
+    owner: int | None = None  # the thread whose call is under way
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While it lasts, no other thread may run the network.
+
+        Raises:
+            RuntimeError: If another one does.
+        """
+        me = threading.get_ident()
+        with _claims:
+            before = self.owner
+            if before not in (None, me):
+                raise RuntimeError(
+                    "a converted network runs one call at a time, and another thread is in this "
+                    "one; give each thread a network of its own (copy.deepcopy) or take turns"
+                )
+            self.owner = me
+        try:
+            yield
+        finally:
+            self.owner = before
 
     @property
     def path(self) -> str:

@@ -96,10 +96,18 @@ class BlockGrid:
     @classmethod
     def filled(cls, level: Level, num_images: int, size: Pair, block_size: Pair, **kwargs):
         """A grid whose cells all have one level; keywords: ``device``, ``slots``, ``halves``."""
-        levels = torch.full(
-            (num_images, *size), level, dtype=torch.uint8, device=kwargs.get("device")
-        )
-        return cls(levels, block_size, kwargs.get("slots"), kwargs.get("halves"))
+        shape = (num_images, *size)
+        levels = torch.full(shape, level, dtype=torch.uint8, device=kwargs.get("device"))
+        cells = size[0] * size[1]
+        counts = [(cells * (level == Level.FULL), cells * (level == Level.HALF))] * num_images
+        return cls(levels, block_size, kwargs.get("slots"), kwargs.get("halves"), counts)
+
+    def whole(self) -> BlockGrid:
+        """The same images with all cells full."""
+        return BlockGrid.filled(
+            Level.FULL, self.num_images, self.size, self.block_size, device=self.device,
+            slots=self.slots, halves=self.has_halves,
+        )  # fmt: skip
 
     @property
     def image_size(self) -> Pair:

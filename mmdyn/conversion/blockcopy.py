@@ -28,7 +28,8 @@ class BlockCopyMixin(DynamicMixin):
         runtime = runtime_of(self)
         if runtime.host.runs_dense(self, args, kwargs):
             return super().forward(*args, **kwargs)
-        outputs = runtime.run(self, super().forward, args, kwargs)
+        with runtime.tracker.alone():
+            outputs = runtime.run(self, super().forward, args, kwargs)
         self.announce()
         return outputs
 

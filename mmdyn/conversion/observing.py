@@ -79,7 +79,7 @@ def restart_at_cuts(states: list[StreamState], cuts: list[bool], config: BlockCo
         state.restart()
         state.cuts.append(state.since_start)
         recent = [at for at in state.cuts if state.since_start - at < config.max_age]
-        if len(recent) >= _MANY_CUTS and not state.warned_of_cuts:
+        if len(recent) >= _MANY_CUTS and config.budget < 1.0 and not state.warned_of_cuts:
             state.warned_of_cuts = True
             logger.warning(
                 "the picture changed as a whole %d times within %d frames: such frames run all of "

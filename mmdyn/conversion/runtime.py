@@ -102,16 +102,19 @@ class BlockCopyRuntime:
     def run(self, model: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """One frame: decide, execute, remember, learn; `forward` is the stock network's."""
         started, begun = time.perf_counter(), self.fallback.now()
-        if self.weights.changed(model):
-            logger.info("weights changed: all streams start anew")
-            self.reset()
         call = self.host.call(args, kwargs)
+        later = self.looks_later(call.image)
+        changed = self.constants.ask(call.image.device)
+        if self.weights.changed(model) or (not later and bool(changed)):
+            logger.info("weights changed: all streams start anew")
+            self.by_size.drop()
+            self.constants.forget()
         image, block = pad_to_blocks(call.image, self.config)
         if not self._told_of_padding:
             self._told_of_padding = warn_of_much_padding(call.image, image)
         thumbnail = thumbnail_of(image, block)
         finite = torch.isfinite(thumbnail).all()
-        if (self._wants_motion or not self.looks_later(image)) and not bool(finite):
+        if (self._wants_motion or not later) and not bool(finite):
             raise ValueError(f"{_BROKEN} (the stream's memory is as it was)")
         states = self._states(call, image, block)
         taken = self, image, block
@@ -121,7 +124,8 @@ class BlockCopyRuntime:
             self.host.attach(outputs, self.stats)
             return outputs
         try:
-            outputs = self._run(started, forward, call, image, thumbnail, finite, states, block)
+            doubts = torch.stack([~finite, changed])
+            outputs = self._run(started, forward, call, image, thumbnail, doubts, states, block)
             self.fallback.ran_on_blocks(*taken, begun, forward, (args, kwargs))
             return outputs
         except BaseException:
@@ -141,7 +145,7 @@ class BlockCopyRuntime:
         """
         return image.device.type != "cpu"
 
-    def _run(self, started, forward, call: Call, image, thumbnail, finite, states, block) -> Any:
+    def _run(self, started, forward, call: Call, image, thumbnail, doubts, states, block) -> Any:
         later = self.looks_later(image)
         motion = move_along(states, image) if self._wants_motion else {}
         before = remembered(states, thumbnail)
@@ -154,15 +158,14 @@ class BlockCopyRuntime:
             obs.oracle = self.host.tasks(call, outputs, tuple(image.shape[2:]))
         choice = self._decide(obs, states)
         if later:
-            changed = self.constants.ask(image.device)
             whole = cuts if choice.refresh is None else cuts | choice.refresh
-            doubts = Later(torch.cat([torch.stack([~finite, changed]), cuts, whole]))
+            answers = Later(torch.cat([doubts, cuts, whole]))
         decided = time.perf_counter()
         slots = [state.slot for state in states]
         halves = self.config.half_budget > 0
         grid = BlockGrid(choice.levels, block, slots, halves, choice.counts)
         outputs, frame = self._guarded(forward, call, image, grid, motion)
-        if later and any(doubt := doubts.read()):
+        if later and any(doubt := answers.read()):
             outputs, frame = self._again(forward, call, image, frame.grid, obs, states, doubt)
         first = [state.frames == 0 for state in states]
         ran = time.perf_counter()
@@ -238,10 +241,7 @@ class BlockCopyRuntime:
             return self._execute(forward, call, image, grid, self.memory)
         except StaleMemoryError as error:
             logger.info("%s; running the whole frame", error)
-        full = BlockGrid.filled(
-            Level.FULL, grid.num_images, grid.size, grid.block_size,
-            device=grid.device, slots=grid.slots, halves=grid.has_halves,
-        )  # fmt: skip
+        full = grid.whole()
         self.memory.begin(full)
         return self._execute(forward, call, image, full, self.memory)
 

@@ -33,7 +33,9 @@ class SegBlocksMixin(DynamicMixin):
         self.refuse_export()
         if self.training:
             join_synced_norms(self)
-        outputs = runtime_of(self).run(self, super().forward, args, kwargs)
+        runtime = runtime_of(self)
+        with runtime.tracker.alone():
+            outputs = runtime.run(self, super().forward, args, kwargs)
         self.announce()
         return outputs
 

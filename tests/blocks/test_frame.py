@@ -1,5 +1,7 @@
 """What a frame refuses, names and counts."""
 
+import threading
+
 import pytest
 import torch
 
@@ -47,3 +49,23 @@ def test_a_place_is_noted_once():
     assert [(s.path, s.op, s.reason) for s in x.frame.dense_sites.values()] == [
         ("", "cumsum", "no rule")
     ]
+
+
+def test_one_thread_at_a_time_runs_a_network():
+    tracker, inside, leave = Tracker(), threading.Event(), threading.Event()
+
+    def other():
+        with tracker.alone():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(10)
+    with pytest.raises(RuntimeError, match="another thread is in this one"), tracker.alone():
+        pass
+    leave.set()
+    thread.join()
+    with tracker.alone(), tracker.alone():  # a call within a call
+        assert tracker.owner == threading.get_ident()
+    assert tracker.owner is None
