@@ -19,6 +19,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from mmdyn.blocks.constants import Constants
 from mmdyn.blocks.grid import BlockGrid
 from mmdyn.blocks.recording import recorder, unrecorded
+from mmdyn.blocks.shared_rings import SharedRings
 
 logger = logging.getLogger(__name__)
 _claims = threading.Lock()
@@ -139,6 +140,7 @@ class Frame:
         self.sparse_macs = 0.0  # what the dense network would do in modules that ran on blocks
         self.effects: list[tuple[str, tuple]] | None = None  # collected while a stretch is recorded
         self._recorded = torch.is_grad_enabled()
+        self.rings = SharedRings()
         self._calls: Counter = Counter()
         self._readers: dict[int, list] = {}
 

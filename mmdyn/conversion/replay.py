@@ -124,12 +124,13 @@ class Replayer:
             segment.cases.clear()
         case.seen += 1
         self.busy = True
+        frame.rings.scope = case
         try:
             if case.seen <= _FRAMES_BEFORE or case.program is not None:
                 return segment.stock(args, kwargs)
             return self._record(segment, case, frame, inputs)
         finally:
-            self.busy = False
+            self.busy, frame.rings.scope = False, None
 
     def _case(self, segment: Segment, frame: Frame, inputs: _Inputs) -> _Case:
         grid = frame.grid

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mmdyn.blocks.grid import Level
@@ -130,7 +131,8 @@ def windows_of(
         halves = None if halves is None else halves.to(dtype)
     if not any(halo):
         return blocks, halves
-    full, half = located_windows(x, op, (blocks, halves), halo, mode, fill)
+    shared = enlarge is None  # else halves are written otherwise below
+    full, half = located_windows(x, op, (blocks, halves), halo, mode, fill, shared)
     if half is None:
         return gather_windows(*full), None
     windows = gather_windows(*half)
@@ -142,13 +144,14 @@ def windows_of(
 
 
 def located_windows(
-    x: BlockTensor, op: str, packed: Packed, halo: Halo, mode: str, fill: float
-) -> tuple[Windows, Windows | None]:
+    x: BlockTensor, op: str, packed: Packed, halo: Halo, mode: str, fill: float,
+    shared: bool = True,
+) -> tuple[Windows, Windows | None]:  # fmt: skip
     """The blocks and where their halos lie, after the rings were written; arguments as above."""
     grid = x.frame.grid
     depth = ring_depth(halo, mode, grid.has_halves)
     ring = grid.ring(x.block, depth)
-    store = fill_store(x, op, packed, ring, fill)
+    store = fill_store(x, op, packed, ring, fill, shared)
     blocks, halves = packed
     rows, places = grid.halo(Level.FULL, x.block, halo, depth, mode)
     full = Windows(blocks, store, rows, places, halo)
@@ -174,13 +177,31 @@ def windows_for_conv(
     return (full, half), True
 
 
-def fill_store(x: BlockTensor, op: str, packed: Packed, ring, fill: float) -> Tensor:
-    """This call's ring store with the executed blocks' rings written."""
+def fill_store(
+    x: BlockTensor, op: str, packed: Packed, ring, fill: float, shared: bool = True
+) -> Tensor:
+    """This call's ring store with the executed blocks' rings written.
+
+    Args:
+        x: Gives the frame and the channels.
+        op: Names the call in the memory.
+        packed: Blocks and halves.
+        ring: Which of their pixels neighbours read.
+        fill: What lies outside the image.
+        shared: The store may be that of an earlier call on the same blocks.
+    """
     frame, grid = x.frame, x.frame.grid
     blocks, halves = packed
+    shared = shared and frame.memory is not None and not torch.is_grad_enabled()
+    where = (ring.positions, ring.count)
+    store = frame.rings.find(packed, where, fill) if shared else None
+    if store is not None:
+        return store
     store = frame.rows(frame.key(op), ring.count, x.channels, blocks, fill)
     store = write_ring(store, grid.ring_rows(Level.FULL, ring.count), blocks, ring.positions)
     if halves is not None:
         rows = grid.ring_rows(Level.HALF, ring.count)
         store = write_ring(store, rows, halves, ring.halved)
+    if shared:
+        frame.rings.note(packed, where, fill, store)
     return store
