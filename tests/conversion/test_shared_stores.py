@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -139,3 +140,31 @@ def test_a_branch_that_is_left_out_takes_no_old_rings():
             assert share(net) == 1.0
             assert_close(out, stock(image))
     assert share(net) < 1.0
+
+
+class Enlarging(nn.Module):
+    """One map, convolved and enlarged."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.stem, self.conv, self.first = conv(inputs=3), conv(), first
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        enlarge = partial(F.interpolate, scale_factor=2, mode="bilinear")
+        if self.first:
+            large = enlarge(x)
+            return F.avg_pool2d(large, 2) + self.conv(x)
+        return self.conv(x) + F.avg_pool2d(enlarge(x), 2)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@torch.no_grad()
+def test_halves_that_are_enlarged_for_their_neighbours_are_not_shared(monkeypatch, first):
+    stock, net = build(Enlarging(first), budget=0.3, half_budget=0.5)
+    apart = converted(copy.deepcopy(stock), budget=0.3, half_budget=0.5)
+    for image in clip(8):
+        with monkeypatch.context() as patch:
+            patch.setattr(SharedRings, "find", lambda *args: None)
+            wanted = apart(image)
+        assert torch.equal(net(image), wanted)
