@@ -19,8 +19,10 @@ from dataclasses import replace
 
 import psutil
 import torch
-from benchmark_masked import MaskedCore
-from benchmark_models import baselines, dense_core, load_model, moving_frames
+from common.blocks import FixedCount, block_size, config_of, first_output, streams_of
+from common.clock import Clock
+from common.masked import MaskedCore
+from common.models import baselines, dense_core, load_model, moving_frames
 from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +33,6 @@ from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FOREIGN_LIMIT = 0.06  # share of the machine that other processes may use during a sample
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,60 +69,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     args.policy = args.policy or ("random" if args.method == "blockcopy" else "reinforce")
     return args
-
-
-def block_size(words: list[str]):
-    if words == ["auto"]:
-        return "auto"
-    sides = tuple(int(word) for word in words)
-    return sides[0] if len(sides) == 1 else sides
-
-
-class FixedCount:
-    """Stands in for the budget's controller: every frame runs the same number of cells."""
-
-    def __init__(self, share: float) -> None:
-        self.share = share
-
-    def cells(self, total: int, forced: int = 0) -> int:
-        return max(round(self.share * total), 1)
-
-    def observe(self, executed: int, total: int) -> None:
-        """Nothing to balance."""
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-
-class Clock:
-    """Times calls; knows how much of the machine somebody else used meanwhile."""
-
-    def __init__(self, device: str, retries: int) -> None:
-        self.device, self.retries, self.disturbed = device, retries, 0
-
-    def sample(self, call) -> float:
-        """Milliseconds of one call."""
-        for attempt in range(self.retries + 1):
-            busy, own = _cpu_times()
-            started = time.perf_counter()
-            call()
-            if self.device == "cuda":
-                torch.cuda.synchronize()
-            elapsed = time.perf_counter() - started
-            busy_after, own_after = _cpu_times()
-            foreign = (busy_after - busy - own_after + own) / (elapsed * psutil.cpu_count())
-            if foreign <= FOREIGN_LIMIT:
-                break
-            if attempt == self.retries:
-                self.disturbed += 1
-        return elapsed * 1e3
-
-
-def _cpu_times() -> tuple[float, float]:
-    """Seconds of CPU used by the machine and by this process."""
-    times = psutil.cpu_times()
-    own = psutil.Process().cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0), own.user + own.system
 
 
 def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
@@ -186,22 +133,6 @@ def peers_of(core, args: argparse.Namespace, active: float, size) -> dict[str, M
     return {"masked": MaskedCore(core, active, sides)}
 
 
-def streams_of(core) -> list:
-    """The states of its streams, if its method has any."""
-    streams = getattr(runtime_of(core), "streams", None)
-    return [] if streams is None else list(streams.states.values())
-
-
-def config_of(args: argparse.Namespace, active: float, size):
-    """What the network is converted to."""
-    if args.method == "segblocks":
-        return mmdyn.SegBlocksConfig(budget=active, block_size=size, policy=args.policy)
-    return mmdyn.BlockCopyConfig(
-        budget=active, block_size=size, policy=args.policy, scene_cut=1e9, refresh=None,
-        max_age=10**6, dense_fallback=False,
-    )  # fmt: skip
-
-
 @torch.no_grad()
 def all_full(core, dense, frame: torch.Tensor) -> tuple[float, float]:
     """Largest difference to the dense network with every block at full resolution, and its time."""
@@ -212,12 +143,6 @@ def all_full(core, dense, frame: torch.Tensor) -> tuple[float, float]:
     got = first_output(core(frame))  # a stream's first frame runs all of its blocks
     runtime.config = config
     return float((got - first_output(dense(frame))).abs().max()), runtime.stats["ms"]
-
-
-def first_output(out) -> torch.Tensor:
-    while isinstance(out, (tuple, list)):
-        out = out[0]
-    return out.float()
 
 
 def times(factor: float | None) -> str:

@@ -15,7 +15,7 @@ import statistics
 import time
 
 import torch
-from benchmark_models import fused, load_model
+from common.models import fused, load_model
 from mmengine.config import DictAction
 
 import mmdyn

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import psutil
 import torch
-from benchmark import FixedCount, block_size, config_of, first_output, streams_of
-from benchmark_models import dense_core, fused, load_model, moving_frames
+from common.blocks import FixedCount, block_size, config_of, first_output, streams_of
+from common.models import dense_core, fused, load_model, moving_frames
 from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table

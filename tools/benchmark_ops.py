@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from benchmark_models import dense_core, load_model, moving_frames
+from common.blocks import FixedCount, streams_of
+from common.models import dense_core, load_model, moving_frames
 from rich.console import Console
 from rich.table import Table
 
@@ -94,10 +95,8 @@ class Network:
 
     def settle(self, frames: list, count: int = 6) -> None:
         """The first frame, and those in which modules are recorded."""
-        from benchmark import FixedCount
-
         self.core(frames[0])
-        for state in runtime_of(self.core).streams.states.values():
+        for state in streams_of(self.core):
             state.controller = FixedCount(runtime_of(self.core).config.budget)
         for i in range(count):
             self.core(frames[i % len(frames)])

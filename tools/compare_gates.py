@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 import torch
-from comparing import Dense, clone, one_line_errors, run
+from common.comparing import Dense, clone, one_line_errors, run
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmark_models import load_model
+from common.models import load_model
 from mmengine.structures import PixelData
 from rich.console import Console
 from rich.table import Table
