@@ -10,11 +10,16 @@ import mmdyn
 from mmdyn.conversion import runtime_of
 
 
-def block_size(words: list[str]):
+def block_size(words: list[str]) -> int | tuple[int, int] | str:
+    """What ``--block-size`` means."""
     if words == ["auto"]:
         return "auto"
-    sides = tuple(int(word) for word in words)
-    return sides[0] if len(sides) == 1 else sides
+    if len(words) > 2 or not all(word.isdecimal() for word in words):
+        raise ValueError(
+            f"--block-size takes a side, a height and a width, or auto, got {' '.join(words)}"
+        )
+    sides = [int(word) for word in words]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def config_of(args: argparse.Namespace, active: float, size):
