@@ -76,6 +76,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args.policy = args.policy or ("random" if args.method == "blockcopy" else "reinforce")
     if len(args.shape) not in (2, 4):
         parser.error(f"--shape takes H W or N C H W, got {args.shape}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {args.device}: torch finds no GPU here")
     if not set(BASELINES) - set(args.skip):
         parser.error("--skip leaves no dense baseline to compare with")
     try:
@@ -263,13 +265,15 @@ def main(argv: list[str] | None = None) -> None:
     clock = Clock(args.device, args.retries)
     found: dict = dict(dense_peak_rss_mb=None, dense_recording_rss_mb=None)
     found["rows"] = [measure(args, active, clock) for active in args.active]
-    if not args.no_memory:
-        add_peaks(found, args.active, words)
     try:
-        show(found, allocator)
-    finally:  # what was measured is kept even where it cannot be shown
-        if args.json:
-            save(args.json, found)
+        if not args.no_memory:
+            add_peaks(found, args.active, words)
+    finally:  # whatever fails, or is interrupted, what was measured is shown and kept
+        try:
+            show(found, allocator)
+        finally:
+            if args.json:
+                save(args.json, found)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,12 @@ def in_child(tool: str | Path, words: list[str]) -> Any:
     Raises:
         ChildFailed: If it does not end well.
     """
-    run = subprocess.run(
-        [sys.executable, str(tool), *words], capture_output=True, text=True, check=False
-    )
+    try:
+        run = subprocess.run(
+            [sys.executable, str(tool), *words], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise ChildFailed(f"no measuring process could be started: {error}") from None
     said = run.stderr.strip().splitlines()
     if run.returncode < 0:
         raise ChildFailed(f"the measuring process was ended by signal {-run.returncode}")

@@ -19,6 +19,7 @@ import torch
 import mmdyn
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE = ("mmdyn", "tools", "configs")
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmseg")
 FLAGS = re.compile(r"avx2|avx512\w*|amx\w*")
 _ABSOLUTE = re.compile(r"(?<![\w.])(?:/[^\s/,;:='\"()\[\]{}]+)+/?")
@@ -93,11 +94,14 @@ def _processor() -> dict[str, str]:
 
 
 def commit() -> dict | None:
-    """The commit of the code and whether tracked files differ from it; None outside of git."""
+    """The commit, and whether tracked code differs from it; None outside of git.
+
+    Results that benchmarks before this one wrote into docs/ do not count.
+    """
     top = _git("rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != ROOT:
         return None
-    changed = _git("status", "--porcelain", "--untracked-files=no")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     return dict(id=_git("rev-parse", "HEAD"), dirty=bool(changed))
 
 

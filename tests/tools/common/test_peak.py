@@ -35,6 +35,12 @@ def test_a_child_prints_its_numbers_last(tool: ModuleType, child: Path) -> None:
     assert tool.in_child(child, ["fine"]) == [1.5, 2.0]
 
 
+def test_a_child_that_cannot_start_says_why(tool: ModuleType, child: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tool.sys, "executable", str(child.parent / "no python"))
+    with pytest.raises(tool.ChildFailed, match="could be started.*No such file"):
+        tool.in_child(child, ["fine"])
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -63,7 +63,7 @@ def test_the_commit_is_told_and_whether_files_differ(tool: ModuleType, monkeypat
     answers = {"rev-parse --show-toplevel": str(tool.ROOT), "rev-parse HEAD": "abc"}
     monkeypatch.setattr(tool, "_git", lambda *words: answers.get(" ".join(words), ""))
     assert tool.commit() == dict(id="abc", dirty=False)
-    answers["status --porcelain --untracked-files=no"] = " M README.md"
+    answers["status --porcelain --untracked-files=no -- mmdyn tools configs"] = " M tools/x.py"
     assert tool.commit() == dict(id="abc", dirty=True)
     answers["rev-parse --show-toplevel"] = str(Path(tool.ROOT).parent)  # a copy in other code
     assert tool.commit() is None
