@@ -7,174 +7,149 @@ Baselines: eager channels-last; batch norm folded and weights prepacked; torch.c
 freezing; on CUDA mmcv's MaskedConv2d is timed beside them. All share threads and allocator. Samples
 are interleaved; one taken while other processes used the CPU is taken again. The frames
 in which modules are recorded for replay come before the samples and are reported apart, as first
-frames.
+frames. The peak of memory is that of a network alone (eager, channels-last, dense or on blocks) in
+a process of its own, libraries and weights included; on CUDA it is what torch allocated there.
 """
 
 import argparse
 import json
-import resource
 import statistics
+import sys
 import time
 from dataclasses import replace
 
 import psutil
 import torch
-from benchmark_masked import MaskedCore
-from benchmark_models import baselines, dense_core, load_model, moving_frames
+from common.arguments import check_stock_config, count, count_or_none, output_file, share
+from common.blocks import FixedCount, block_size, config_of, first_output, streams_of
+from common.clock import Clock
+from common.masked import MaskedCore
+from common.models import baselines, dense_core, load_model, moving_frames
+from common.peak import WARM, ChildFailed, in_child, peak_of
+from common.provenance import save, without_paths
 from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
 import mmdyn
 from mmdyn.conversion import runtime_of
+from mmdyn.conversion.padding import pad_to_blocks
 from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FOREIGN_LIMIT = 0.06  # share of the machine that other processes may use during a sample
+BASELINES = ("eager", "fused", "compile")
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="a stock mmdet or mmseg config, a path or mmdet::…")
-    parser.add_argument("--shape", type=int, nargs="+", default=[1024, 2048], help="H W or N C H W")
-    parser.add_argument(
+    add = parser.add_argument
+    add("config", help="a stock mmdet or mmseg config, a path or mmdet::…")
+    add("--shape", type=count, nargs="+", default=[1024, 2048], help="H W or N C H W")
+    add(
         "--active",
-        type=float,
+        type=share,
         nargs="+",
         default=[0.3],
         help="shares executed, or at full resolution",
     )
-    parser.add_argument(
-        "--block-size", nargs="+", default=["128"], help="side, height width, or auto"
+    add("--block-size", nargs="+", default=["128"], help="side, height width, or auto")
+    add("--method", choices=["blockcopy", "segblocks"], default="blockcopy")
+    add("--policy", help="name of a policy (default random, and reinforce for SegBlocks)")
+    add("--dtype", choices=list(DTYPES), default="fp32")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--threads", type=count, default=psutil.cpu_count(logical=True))
+    add("--repeats", type=count, default=5, help="interleaved samples (default 5)")
+    add(
+        "--warm-up",
+        type=count_or_none,
+        default=6,
+        help="frames after the first, before samples (default 6)",
     )
-    parser.add_argument("--method", choices=["blockcopy", "segblocks"], default="blockcopy")
-    parser.add_argument(
-        "--policy", help="name of a policy (default random, and reinforce for SegBlocks)"
-    )
-    parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=True))
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved samples (default 5)")
-    parser.add_argument(
-        "--warm-up", type=int, default=6, help="frames after the first, before samples (default 6)"
-    )
-    parser.add_argument("--skip", nargs="*", default=[], help="baselines to leave out")
-    parser.add_argument(
-        "--retries", type=int, default=5, help="times a disturbed sample is retaken"
-    )
-    parser.add_argument("--json", help="file for the results")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
-    args = parser.parse_args()
+    add("--skip", nargs="*", default=[], choices=BASELINES, help="baselines to leave out")
+    add("--retries", type=count_or_none, default=5, help="times a disturbed sample is retaken")
+    add("--no-memory", action="store_true", help="leave out the peaks of memory, which take time")
+    add("--json", type=output_file, help="file for the results")
+    add("--cfg-options", nargs="+", action=DictAction, default={})
+    add("--peak-of", help=argparse.SUPPRESS)  # a child's network
+    args = parser.parse_args(argv)
     args.policy = args.policy or ("random" if args.method == "blockcopy" else "reinforce")
+    if len(args.shape) not in (2, 4):
+        parser.error(f"--shape takes H W or N C H W, got {args.shape}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {args.device}: torch finds no GPU here")
+    if not set(BASELINES) - set(args.skip):
+        parser.error("--skip leaves no dense baseline to compare with")
+    try:
+        args.size = block_size(args.block_size)
+        config_of(args, args.active[0], args.size)
+    except ValueError as error:
+        parser.error(str(error))
+    check_stock_config(parser, args.config, args.cfg_options)
     return args
 
 
-def block_size(words: list[str]):
-    if words == ["auto"]:
-        return "auto"
-    sides = tuple(int(word) for word in words)
-    return sides[0] if len(sides) == 1 else sides
-
-
-class FixedCount:
-    """Stands in for the budget's controller: every frame runs the same number of cells."""
-
-    def __init__(self, share: float) -> None:
-        self.share = share
-
-    def cells(self, total: int, forced: int = 0) -> int:
-        return max(round(self.share * total), 1)
-
-    def observe(self, executed: int, total: int) -> None:
-        """Nothing to balance."""
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-
-class Clock:
-    """Times calls; knows how much of the machine somebody else used meanwhile."""
-
-    def __init__(self, device: str, retries: int) -> None:
-        self.device, self.retries, self.disturbed = device, retries, 0
-
-    def sample(self, call) -> float:
-        """Milliseconds of one call."""
-        for attempt in range(self.retries + 1):
-            busy, own = _cpu_times()
-            started = time.perf_counter()
-            call()
-            if self.device == "cuda":
-                torch.cuda.synchronize()
-            elapsed = time.perf_counter() - started
-            busy_after, own_after = _cpu_times()
-            foreign = (busy_after - busy - own_after + own) / (elapsed * psutil.cpu_count())
-            if foreign <= FOREIGN_LIMIT:
-                break
-            if attempt == self.retries:
-                self.disturbed += 1
-        return elapsed * 1e3
-
-
-def _cpu_times() -> tuple[float, float]:
-    """Seconds of CPU used by the machine and by this process."""
-    times = psutil.cpu_times()
-    own = psutil.Process().cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0), own.user + own.system
+def network(args: argparse.Namespace) -> tuple[torch.nn.Module, list[torch.Tensor]]:
+    """The dense network, channels-last, and its frames."""
+    dtype, device = DTYPES[args.dtype], args.device
+    core = dense_core(load_model(args.config, args.cfg_options)).to(device, dtype)
+    shape = args.shape if len(args.shape) == 4 else [1, 3, *args.shape]
+    return to_channels_last(core).eval(), moving_frames(shape, dtype, device)
 
 
 def measure(args: argparse.Namespace, active: float, clock: Clock) -> dict:
     """One row: dense and sparse, interleaved."""
-    dtype, device = DTYPES[args.dtype], args.device
-    core = dense_core(load_model(args.config, args.cfg_options)).to(device, dtype)
-    core = to_channels_last(core).eval()
-    shape = args.shape if len(args.shape) == 4 else [1, 3, *args.shape]
-    frames = moving_frames(shape, dtype, device)
+    core, frames = network(args)
     dense = baselines(core, frames[0], args.skip)
-    size = block_size(args.block_size)
-    peers = peers_of(core, args, active, size)
+    peers = peers_of(core, args, active, args.size)
+    config, disturbed = config_of(args, active, args.size), clock.disturbed
+    wanted = dense_output(core, frames[0], config)
     started = time.perf_counter()
-    mmdyn.convert_model(core, config_of(args, active, size), trial=False)
+    mmdyn.convert_model(core, config, trial=False)
     conversion_ms = (time.perf_counter() - started) * 1e3
-    check, first_ms = all_full(core, next(iter(dense.values())), frames[0])
+    difference, first_ms = all_full(core, wanted, frames[0])
     for state in streams_of(core):
         state.controller = FixedCount(active)
-    times: dict[str, list[float]] = {name: [] for name in [*dense, *peers, "sparse"]}
-    policy, shares = [], []
+    first_frames = [first_ms]
     with torch.no_grad():
         for call in [*dense.values(), *peers.values()]:
             call(frames[0])
-        first_frames = [first_ms]
         for i in range(args.warm_up):
             core(frames[i % len(frames)])
             first_frames.append(runtime_of(core).stats["ms"])
-        for repeat in range(args.repeats):
-            frame = frames[repeat % len(frames)]
-            for name, call in {**dense, **peers}.items():
-                times[name].append(clock.sample(lambda c=call, f=frame: c(f)))
-            times["sparse"].append(clock.sample(lambda f=frame: core(f)))
-            policy.append(runtime_of(core).stats["policy_ms"])
-            stats = runtime_of(core).stats
-            shares.append(stats.get("arithmetic_share", stats["executed_share"]))
-    dense_ms = {name: statistics.median(times[name]) for name in dense}
-    sparse_ms, share = statistics.median(times["sparse"]), statistics.mean(shares)
-    speedup = min(dense_ms.values()) / sparse_ms
-    stats = runtime_of(core).stats
+        times, policy_ms, executed = sample(args, core, {**dense, **peers}, frames, clock)
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    dense_ms, sparse_ms = {name: medians[name] for name in dense}, medians["sparse"]
+    speedup, stats = min(dense_ms.values()) / sparse_ms, runtime_of(core).stats
     return dict(
-        active=share, dense_ms=dense_ms,
-        peer_ms={name: statistics.median(times[name]) for name in peers},
-        sparse_ms=sparse_ms, policy_ms=statistics.median(policy),
-        speedup=speedup, ideal=1 / share if share else None, frac=speedup * share,
+        active=executed, dense_ms=dense_ms, peer_ms={name: medians[name] for name in peers},
+        sparse_ms=sparse_ms, policy_ms=policy_ms,
+        speedup=speedup, ideal=1 / executed if executed else None, frac=speedup * executed,
         first_frame_ms=first_ms, first_frames_ms=first_frames, conversion_ms=conversion_ms,
         state_mb=stats.get("state_mb", 0.0), method=args.method,
-        full_share=stats["executed_share"],
-        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        max_abs_difference_all=check, gmacs=stats["gmacs"], dense_gmacs=stats["dense_gmacs"],
-        samples_ms=times, config=args.config, shape=shape, block_size=size, policy=args.policy,
-        dtype=args.dtype, device=device, threads=torch.get_num_threads(),
-        disturbed_samples=clock.disturbed, torch=torch.__version__,
+        full_share=stats["executed_share"], peak_rss_mb=None, recording_rss_mb=None,
+        max_abs_difference_all=difference,
+        max_rel_difference_all=difference / (float(wanted.abs().max()) or 1.0),
+        gmacs=stats["gmacs"], dense_gmacs=stats["dense_gmacs"], samples_ms=times,
+        config=without_paths(args.config), shape=list(frames[0].shape), block_size=args.size,
+        policy=args.policy, dtype=args.dtype, device=args.device,
+        threads=torch.get_num_threads(), disturbed_samples=clock.disturbed - disturbed,
+        torch=torch.__version__,
     )  # fmt: skip
+
+
+def sample(args, core, others: dict, frames: list, clock: Clock) -> tuple[dict, float, float]:
+    """Milliseconds of each network in turn, those of the policy, and the share executed."""
+    times: dict[str, list[float]] = {name: [] for name in [*others, "sparse"]}
+    policy, shares = [], []
+    for repeat in range(args.repeats):
+        frame = frames[repeat % len(frames)]
+        for name, call in {**others, "sparse": core}.items():
+            times[name].append(clock.sample(lambda c=call, f=frame: c(f)))
+        stats = runtime_of(core).stats
+        policy.append(stats["policy_ms"])
+        shares.append(stats.get("arithmetic_share", stats["executed_share"]))
+    return times, statistics.median(policy), statistics.mean(shares)
 
 
 def peers_of(core, args: argparse.Namespace, active: float, size) -> dict[str, MaskedCore]:
@@ -186,57 +161,77 @@ def peers_of(core, args: argparse.Namespace, active: float, size) -> dict[str, M
     return {"masked": MaskedCore(core, active, sides)}
 
 
-def streams_of(core) -> list:
-    """The states of its streams, if its method has any."""
-    streams = getattr(runtime_of(core), "streams", None)
-    return [] if streams is None else list(streams.states.values())
-
-
-def config_of(args: argparse.Namespace, active: float, size):
-    """What the network is converted to."""
-    if args.method == "segblocks":
-        return mmdyn.SegBlocksConfig(budget=active, block_size=size, policy=args.policy)
-    return mmdyn.BlockCopyConfig(
-        budget=active, block_size=size, policy=args.policy, scene_cut=1e9, refresh=None,
-        max_age=10**6, dense_fallback=False,
-    )  # fmt: skip
+@torch.no_grad()
+def dense_output(core, frame: torch.Tensor, config) -> torch.Tensor:
+    """Of the dense network on what blocks see: the frame padded to whole blocks."""
+    return first_output(core(pad_to_blocks(frame, config)[0]))
 
 
 @torch.no_grad()
-def all_full(core, dense, frame: torch.Tensor) -> tuple[float, float]:
-    """Largest difference to the dense network with every block at full resolution, and its time."""
+def all_full(core, wanted: torch.Tensor, frame: torch.Tensor) -> tuple[float, float]:
+    """Largest difference to a dense output with every block at full resolution, and its time."""
     runtime = runtime_of(core)
     config = runtime.config
     if isinstance(config, mmdyn.SegBlocksConfig):
         runtime.config = replace(config, budget=1.0)
     got = first_output(core(frame))  # a stream's first frame runs all of its blocks
     runtime.config = config
-    return float((got - first_output(dense(frame))).abs().max()), runtime.stats["ms"]
+    wanted = wanted[..., : got.shape[-2], : got.shape[-1]]  # of the frame, without its padding
+    return float((got - wanted).abs().max()), runtime.stats["ms"]
 
 
-def first_output(out) -> torch.Tensor:
-    while isinstance(out, (tuple, list)):
-        out = out[0]
-    return out.float()
+@torch.no_grad()
+def peaks(args: argparse.Namespace, active: float | None) -> tuple[float, float]:
+    """MiB at the peak of frames once modules are recorded, and until then; None runs dense."""
+    core, frames = network(args)
+    if active is not None:
+        mmdyn.convert_model(core, config_of(args, active, args.size), trial=False)
+
+    def peak(i: int) -> float:
+        return peak_of(lambda: core(frames[i % len(frames)]), args.device)[1]
+
+    recording = [peak(0)]
+    for state in [] if active is None else streams_of(core):
+        state.controller = FixedCount(active)
+    recording += [peak(i) for i in range(WARM)]
+    return max(peak(i) for i in range(len(frames))), max(recording)
 
 
-def times(factor: float | None) -> str:
+def add_peaks(found: dict, active: list[float], words: list[str]) -> None:
+    """The peak of each row's network and of the dense one, or why there is none."""
+    places = [(found, "dense_", None), *((row, "", a) for row, a in zip(found["rows"], active))]
+    for place, prefix, one in places:
+        try:
+            peak, recording = in_child(__file__, [*words, f"--peak-of={json.dumps(one)}"])
+        except ChildFailed as error:
+            place[f"{prefix}memory_error"] = str(error)
+        else:
+            place.update({f"{prefix}peak_rss_mb": peak, f"{prefix}recording_rss_mb": recording})
+
+
+def factor(times: float | None) -> str:
     """A speed-up; '-' where nothing ran and there is no bound."""
-    return "-" if factor is None else f"{factor:.2f}x"
+    return "-" if times is None else f"{times:.2f}x"
 
 
-def show(rows: list[dict], allocator: bool) -> None:
+def mib(size: float | None) -> str:
+    return "-" if size is None else f"{size:.0f}"
+
+
+def show(found: dict, allocator: bool) -> None:
+    rows = found["rows"]
     names, peers = list(rows[0]["dense_ms"]), list(rows[0]["peer_ms"])
     head = ["arithmetic", *(f"{n} ms" for n in [*names, *peers]), "sparse ms", "policy ms"]
-    table = Table(*head, "first frames ms", "speed-up", "ideal", "of ideal", "state MB", "RSS MB")
+    head += ["first frames ms", "speed-up", "ideal", "of ideal"]
+    table = Table(*head, "state MiB", "peak MiB", "while recording MiB")
     for row in rows:
         table.add_row(
             f"{row['active']:.1%}", *(f"{row['dense_ms'][n]:.1f}" for n in names),
             *(f"{row['peer_ms'][n]:.1f}" for n in peers),
             f"{row['sparse_ms']:.1f}", f"{row['policy_ms']:.1f}",
             " ".join(f"{ms:.0f}" for ms in row["first_frames_ms"]),
-            f"{row['speedup']:.2f}x", times(row["ideal"]), f"{row['frac']:.2f}",
-            f"{row['state_mb']:.0f}", f"{row['peak_rss_mb']:.0f}",
+            f"{row['speedup']:.2f}x", factor(row["ideal"]), f"{row['frac']:.2f}",
+            *(mib(row[key]) for key in ("state_mb", "peak_rss_mb", "recording_rss_mb")),
         )  # fmt: skip
     console = Console(width=150)
     console.print(table)
@@ -244,23 +239,41 @@ def show(rows: list[dict], allocator: bool) -> None:
     console.print(
         f"{row['config']}, {row['shape']}, {row['dtype']}, {row['device']}, "
         f"{row['threads']} threads, torch {row['torch']}, freed memory kept: {allocator}; "
-        f"largest difference to dense with all "
-        f"blocks executed {row['max_abs_difference_all']:.1e}; "
-        f"{row['disturbed_samples']} samples were disturbed by other processes"
+        f"largest difference to dense with all blocks executed "
+        f"{row['max_abs_difference_all']:.1e}, of the largest value "
+        f"{row['max_rel_difference_all']:.1e}; "
+        f"{sum(r['disturbed_samples'] for r in rows)} samples were disturbed by other processes"
     )
+    if found["dense_peak_rss_mb"] is not None:
+        console.print(f"peak of the dense network alone {mib(found['dense_peak_rss_mb'])} MiB")
+    failed = [("dense", found.get("dense_memory_error"))]
+    failed += [(f"{row['active']:.1%}", row.get("memory_error")) for row in rows]
+    for name, reason in failed:
+        if reason:
+            console.print(f"no peak of memory, {name}: {reason}", markup=False)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    words = sys.argv[1:] if argv is None else argv
+    args = parse_args(words)
     allocator = keep_freed_memory()
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
+    if args.peak_of:
+        print(json.dumps(peaks(args, json.loads(args.peak_of))))
+        return
     clock = Clock(args.device, args.retries)
-    rows = [measure(args, active, clock) for active in args.active]
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(rows if len(rows) > 1 else rows[0], file, indent=1)
-    show(rows, allocator)
+    found: dict = dict(dense_peak_rss_mb=None, dense_recording_rss_mb=None)
+    found["rows"] = [measure(args, active, clock) for active in args.active]
+    try:
+        if not args.no_memory:
+            add_peaks(found, args.active, words)
+    finally:  # whatever fails, or is interrupted, what was measured is shown and kept
+        try:
+            show(found, allocator)
+        finally:
+            if args.json:
+                save(args.json, found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Times convolutions of windows: oneDNN's, unfolded into matrix products, and compiled here.
 
     python tools/benchmark_convs.py [--dtype bf16] [--kernel 1] [--shape WINDOWS CIN COUT SIDE ...]
+        [--json OUT.json]
 
 SIDE is that of a window's output. "Compiled" is what serves of the compiled ones: by taps or, in
 float32, in squares of two by two outputs. ``mmdyn/ops/conv`` decides by what this shows:
@@ -16,6 +17,8 @@ from collections.abc import Callable
 
 import psutil
 import torch
+from common.arguments import count, output_file
+from common.provenance import save
 from rich.console import Console
 from rich.table import Table
 
@@ -30,18 +33,20 @@ SHAPES = [
     (38, 256, 256, 16), (21, 256, 256, 6), (21, 512, 512, 5), (38, 512, 512, 4), (60, 512, 512, 2),
 ]  # fmt: skip
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WAYS = ("oneDNN", "unfolded", "taps", "compiled")
 RELU = Epilogue("relu")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--shape", type=int, nargs=4, action="append", metavar="N", help="in place of the usual"
+        "--shape", type=count, nargs=4, action="append", metavar="N", help="in place of the usual"
     )
     parser.add_argument("--kernel", type=int, choices=[1, 3], default=3)
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=True))
+    parser.add_argument("--repeats", type=count, default=5)
+    parser.add_argument("--threads", type=count, default=psutil.cpu_count(logical=True))
+    parser.add_argument("--json", type=output_file, help="file for the results")
     return parser.parse_args(argv)
 
 
@@ -91,17 +96,30 @@ def main(argv: list[str] | None = None) -> None:
     dtype = DTYPES[args.dtype]
     if not fused_conv_works(dtype):
         raise SystemExit(f"oneDNN's fused convolution does not run here in {args.dtype}")
+    rows = []
+    for shape in args.shape or SHAPES:
+        ms, serves = measure(shape, dtype, args.repeats, args.kernel)
+        rows.append(dict(shape=shape, ms=dict(zip(WAYS, ms)), serves=serves))
+    show(rows, args.kernel)
+    if args.json:
+        save(
+            args.json,
+            dict(kernel=args.kernel, dtype=args.dtype, threads=args.threads, rows=rows),
+        )
+
+
+def show(rows: list[dict], kernel: int) -> None:
     table = Table(
         "windows", "in", "out", "side", "oneDNN ms", "GFLOP/s", "unfolded ms", "by taps ms",
         "GFLOP/s", "compiled ms", "GFLOP/s", "serves",
     )  # fmt: skip
-    for shape in args.shape or SHAPES:
-        ms, serves = measure(shape, dtype, args.repeats, args.kernel)
+    for row in rows:
+        shape, ms = row["shape"], row["ms"].values()
         n, channels, outputs, side = shape
-        flops = 2e-6 * args.kernel**2 * n * side * side * channels * outputs
+        flops = 2e-6 * kernel**2 * n * side * side * channels * outputs
         cells = [(f"{each:.2f}", f"{flops / each:.0f}") for each in ms]
         cells += [("-", "-")] * (4 - len(ms))
-        table.add_row(*map(str, shape), *cells[0], cells[1][0], *cells[2], *cells[3], serves)
+        table.add_row(*map(str, shape), *cells[0], cells[1][0], *cells[2], *cells[3], row["serves"])
     Console(width=120).print(table)
 
 

@@ -10,12 +10,13 @@ dense ones (stem, shortcuts) and the gates among them.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 
 import torch
-from benchmark_models import fused, load_model
+from common.arguments import check_stock_config, count, output_file, share
+from common.models import fused, load_model
+from common.provenance import save, without_paths
 from mmengine.config import DictAction
 
 import mmdyn
@@ -26,18 +27,20 @@ from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.ops.allocator import keep_freed_memory
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="a stock mmdet or mmseg config, a path or mmdet::…")
-    parser.add_argument("--shape", type=int, nargs=2, default=[800, 1344], metavar="SIDE")
-    parser.add_argument("--active", type=float, default=0.3, help="share of the tiles open")
-    parser.add_argument("--tile", type=int, default=8, help="side of a tile in pixels")
+    parser.add_argument("--shape", type=count, nargs=2, default=[800, 1344], metavar="SIDE")
+    parser.add_argument("--active", type=share, default=0.3, help="share of the tiles open")
+    parser.add_argument("--tile", type=count, default=8, help="side of a tile in pixels")
     parser.add_argument("--gate", default="conv1x1", help="kind of gate")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved samples")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--repeats", type=count, default=5, help="interleaved samples")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
+    parser.add_argument("--json", type=output_file, help="file for the results")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    check_stock_config(parser, args.config, args.cfg_options)
+    return args
 
 
 def open_share(active: float):
@@ -99,7 +102,8 @@ def measure(args: argparse.Namespace) -> dict:
     dense_ms, gated_ms = (statistics.median(times[name]) for name in times)
     ideal = dense_total / executed
     return dict(
-        config=args.config, shape=args.shape, tile=args.tile, gate=args.gate, active=args.active,
+        config=without_paths(args.config), shape=args.shape, tile=args.tile, gate=args.gate,
+        active=args.active,
         dense_ms=dense_ms, gated_ms=gated_ms, speedup=dense_ms / gated_ms, ideal=ideal,
         of_ideal=dense_ms / gated_ms / ideal, dense_gmacs=dense_total / 1e9,
         executed_gmacs=executed / 1e9, executed_share_of_gated=wanted / gated,
@@ -107,8 +111,8 @@ def measure(args: argparse.Namespace) -> dict:
     )  # fmt: skip
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     kept = keep_freed_memory()
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
@@ -118,8 +122,7 @@ def main() -> None:
             print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
     print(f"freed memory kept: {kept}")
     if args.json:
-        with open(args.json, "w") as file:
-            json.dump(found, file, indent=1)
+        save(args.json, found)
 
 
 if __name__ == "__main__":

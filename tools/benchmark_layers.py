@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import torch
-from benchmark import FixedCount, block_size, config_of, first_output, streams_of
-from benchmark_models import dense_core, fused, load_model, moving_frames
+from common.arguments import check_stock_config, count, output_file, share
+from common.blocks import FixedCount, block_size, config_of, first_output, streams_of
+from common.models import dense_core, fused, load_model, moving_frames
+from common.provenance import save, without_paths
 from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
@@ -41,8 +41,8 @@ WARM_UP = 6  # frames after the first: modules are recorded in the third to sixt
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="a stock mmdet or mmseg config, a path or mmdet::…")
-    parser.add_argument("--shape", type=int, nargs=2, default=[1024, 2048], metavar="SIDE")
-    parser.add_argument("--active", type=float, default=0.3, help="share of the blocks executed")
+    parser.add_argument("--shape", type=count, nargs=2, default=[1024, 2048], metavar="SIDE")
+    parser.add_argument("--active", type=share, default=0.3, help="share of the blocks executed")
     parser.add_argument(
         "--block-size", nargs="+", default=["128"], help="side, height width, or auto"
     )
@@ -50,13 +50,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--policy", help="name of a policy (default random, and reinforce for SegBlocks)"
     )
-    parser.add_argument("--depth", type=int, default=2, help="of the parts in the module tree")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved samples")
-    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=True))
-    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--depth", type=count, default=2, help="of the parts in the module tree")
+    parser.add_argument("--repeats", type=count, default=5, help="interleaved samples")
+    parser.add_argument("--threads", type=count, default=psutil.cpu_count(logical=True))
+    parser.add_argument("--json", type=output_file, help="file for the results")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args(argv)
     args.policy = args.policy or ("random" if args.method == "blockcopy" else "reinforce")
+    try:
+        args.size = block_size(args.block_size)
+        config_of(args, args.active, args.size)
+    except ValueError as error:
+        parser.error(str(error))
+    check_stock_config(parser, args.config, args.cfg_options)
     return args
 
 
@@ -126,8 +132,7 @@ def measure(args: argparse.Namespace) -> dict:
     with counted(core) as dense_macs:
         core(frames[0])
     dense = dense_twin(core, frames[0])
-    size = block_size(args.block_size)
-    mmdyn.convert_model(core, config_of(args, args.active, size), trial=False)
+    mmdyn.convert_model(core, config_of(args, args.active, args.size), trial=False)
     watches = {model: Stopwatch(model, args.depth) for model in (dense, core)}
     dense(frames[0])
     core(frames[0])
@@ -148,8 +153,8 @@ def measure(args: argparse.Namespace) -> dict:
         if path == REST or of_part(path, dense_macs)
     ]
     return dict(
-        config=args.config, shape=args.shape, block_size=size, method=args.method,
-        active=args.active, depth=args.depth, repeats=args.repeats, parts=rows,
+        config=without_paths(args.config), shape=args.shape, block_size=args.size,
+        method=args.method, active=args.active, depth=args.depth, repeats=args.repeats, parts=rows,
         threads=torch.get_num_threads(), torch=torch.__version__,
     )  # fmt: skip
 
@@ -185,9 +190,9 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     found = measure(args)
-    if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=1))
     show(found)
+    if args.json:
+        save(args.json, found)
 
 
 if __name__ == "__main__":

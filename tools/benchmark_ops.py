@@ -2,18 +2,24 @@
 
     python tools/benchmark_ops.py [--config CONFIG --shape H W --block-size 128] [--json OUT.json]
 
-Start it with MMDYN_COMPILED=0: it loads the compiled library itself, between the two. In the
-network the same frames run interleaved through two converted copies, recorded before and after.
+The compiled library is left alone at first and loaded between the two. In the network the same
+frames run interleaved through two converted copies, recorded before and after.
 """
 
 import argparse
-import json
+import os
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
-from benchmark_models import dense_core, load_model, moving_frames
+
+os.environ["MMDYN_COMPILED"] = "0"  # before mmdyn is imported, which would load the library
+
+from common.arguments import check_stock_config, count, output_file, share
+from common.blocks import FixedCount, block_size, streams_of
+from common.models import dense_core, load_model, moving_frames
+from common.provenance import save, without_paths
 from rich.console import Console
 from rich.table import Table
 
@@ -33,13 +39,20 @@ ACTIVE = 38
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", help="a stock config for the whole network")
-    parser.add_argument("--shape", type=int, nargs=2, default=[1024, 2048], help="H W")
+    parser.add_argument("--shape", type=count, nargs=2, default=[1024, 2048], help="H W")
     parser.add_argument("--block-size", default="128", help="side, or auto")
-    parser.add_argument("--active", type=float, default=0.3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=6)
-    parser.add_argument("--json", help="file for the results")
-    return parser.parse_args()
+    parser.add_argument("--active", type=share, default=0.3)
+    parser.add_argument("--threads", type=count, default=2)
+    parser.add_argument("--repeats", type=count, default=6)
+    parser.add_argument("--json", type=output_file, help="file for the results")
+    args = parser.parse_args()
+    try:
+        args.size = block_size([args.block_size])
+    except ValueError as error:
+        parser.error(str(error))
+    if args.config:
+        check_stock_config(parser, args.config, {})
+    return args
 
 
 def calls_of(channels: int, side: int) -> dict[str, Callable]:
@@ -84,9 +97,8 @@ class Network:
     def __init__(self, args: argparse.Namespace) -> None:
         torch.manual_seed(0)
         core = to_channels_last(dense_core(load_model(args.config))).eval()
-        size = args.block_size if args.block_size == "auto" else int(args.block_size)
         config = mmdyn.BlockCopyConfig(
-            budget=args.active, block_size=size, policy=dict(type="random", seed=0),
+            budget=args.active, block_size=args.size, policy=dict(type="random", seed=0),
             scene_cut=1e9, refresh=None, max_age=10**6, dense_fallback=False,
         )  # fmt: skip
         mmdyn.convert_model(core, config, trial=False)
@@ -94,10 +106,8 @@ class Network:
 
     def settle(self, frames: list, count: int = 6) -> None:
         """The first frame, and those in which modules are recorded."""
-        from benchmark import FixedCount
-
         self.core(frames[0])
-        for state in runtime_of(self.core).streams.states.values():
+        for state in streams_of(self.core):
             state.controller = FixedCount(runtime_of(self.core).config.budget)
         for i in range(count):
             self.core(frames[i % len(frames)])
@@ -111,7 +121,7 @@ def main() -> None:
     path = compiled.library_path()
     served = torch._C._dispatch_has_kernel_for_dispatch_key("mmdyn::write_ring", "CPU")
     if served or not path.exists():
-        raise SystemExit("run python -m mmdyn.ops.compiled, then this with MMDYN_COMPILED=0")
+        raise SystemExit("no compiled library: run python -m mmdyn.ops.compiled, then this again")
     with torch.no_grad():
         maps = {(c, side): calls_of(c, side) for c, side in MAPS}
         rows = [
@@ -134,14 +144,13 @@ def main() -> None:
                 for network, taken in zip(networks, times):
                     taken.append(best_ms(lambda n=network, f=frames[i % 4]: n.core(f), 1))
             found["network"] = dict(
-                config=args.config, shape=args.shape, active=args.active,
+                config=without_paths(args.config), shape=args.shape, active=args.active,
                 torch_ms=times[0], compiled_ms=times[1],
                 ratio=statistics.median(b / a for a, b in zip(*times)),
             )  # fmt: skip
     show(found)
     if args.json:
-        with open(args.json, "w") as file:
-            json.dump(found, file, indent=1)
+        save(args.json, found)
 
 
 def show(found: dict) -> None:

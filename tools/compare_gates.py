@@ -10,11 +10,12 @@ timed. The share executed is that of the gated blocks; GMACs are those of an ima
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
-from comparing import Dense, clone, one_line_errors, run
+from common.arguments import output_file
+from common.comparing import Dense, clone, one_line_errors, run
+from common.provenance import save
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, help="only the first so many")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--metric", help="shown; default: the first that ends in mean or top1")
-    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--json", type=output_file, help="file for the results")
     args = parser.parse_args(argv)
     if len(args.pairs) % 2:
         parser.error("give a checkpoint after each config")
@@ -111,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
         row["gmacs"] /= images
     show(rows, args.metric)
     if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1))
+        save(args.json, dict(rows=rows))
 
 
 if __name__ == "__main__":

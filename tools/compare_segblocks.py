@@ -9,7 +9,7 @@ Without --dense the dense rows run CHECKPOINT's weights, which is not what dense
 import argparse
 import copy
 
-from comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
+from common.comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
 
 import mmdyn
 from mmdyn.engine.inference import load_weights

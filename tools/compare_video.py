@@ -11,8 +11,8 @@ import copy
 from itertools import product
 
 import torch
-from benchmark_models import fused
-from comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
+from common.comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
+from common.models import fused
 from mmengine.config import DictAction
 
 import mmdyn

@@ -34,6 +34,7 @@ VARIANTS = {
 SIZES = dict(
     PIXELS=16, CHANNELS=256, ROWS=4, LENGTH=1024, PRECISION="tf32", WIDEN=False, M=128, N=128, K=64
 )
+DTYPES = ["fp16", "bf16", "fp32"]
 TABLES = ("index", "rows", "ring")
 NUMBERS = ("low", "high")
 SHARED_LIMIT = 227 * 1024  # bytes that a thread block may have on sm_90
@@ -42,7 +43,7 @@ SHARED_LIMIT = 227 * 1024  # bytes that a thread block may have on sm_90
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", type=int, default=90, help="compute capability (default 90)")
-    parser.add_argument("--dtypes", nargs="+", default=["fp16", "bf16", "fp32"])
+    parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
     parser.add_argument("--kernels", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     return parser.parse_args(argv)
 

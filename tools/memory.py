@@ -10,15 +10,14 @@ torch counts it, on a CPU the growth of the process' resident memory.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from benchmark_models import load_model
+from common.arguments import check_stock_config, count, output_file, share
+from common.models import load_model
+from common.peak import WARM, ChildFailed, in_child, peak_of
+from common.provenance import save, without_paths
 from mmengine.structures import PixelData
 from rich.console import Console
 from rich.table import Table
@@ -27,16 +26,18 @@ import mmdyn
 from mmdyn.engine.memory_format import to_channels_last
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="a stock mmseg config, a path or mmseg::…")
-    parser.add_argument("--shape", type=int, nargs=2, default=[512, 1024], metavar=("H", "W"))
-    parser.add_argument("--batch", type=int, default=2, help="images of a training step")
-    parser.add_argument("--block-size", type=int, default=128)
-    parser.add_argument("--budgets", type=float, nargs="+", default=[0.4, 0.2])
-    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--shape", type=count, nargs=2, default=[512, 1024], metavar=("H", "W"))
+    parser.add_argument("--batch", type=count, default=2, help="images of a training step")
+    parser.add_argument("--block-size", type=count, default=128)
+    parser.add_argument("--budgets", type=share, nargs="+", default=[0.4, 0.2])
+    parser.add_argument("--json", type=output_file, help="file for the results")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # what a child process measures
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    check_stock_config(parser, args.config, {})
+    return args
 
 
 def samples(size: tuple[int, int], count: int, classes: int) -> list:
@@ -51,9 +52,6 @@ def samples(size: tuple[int, int], count: int, classes: int) -> list:
         sample.gt_sem_seg = PixelData(data=torch.randint(0, classes, (1, *size)))
         made.append(sample)
     return made
-
-
-WARM = 8  # predictions, after which modules are replayed
 
 
 def measure(args: argparse.Namespace, budget: float | None, training: bool) -> list[float]:
@@ -78,61 +76,51 @@ def measure(args: argparse.Namespace, budget: float | None, training: bool) -> l
         sum(v for k, v in losses.items() if "loss" in k).backward()
 
     step()
-    peaks = [_peak_of(step, device) for _ in range(2 if training else WARM)]
-    return [peaks[-1], max(peaks[:-1])]
+    passes = [peak_of(step, device) for _ in range(2 if training else WARM)]
+    needed = [peak - before for before, peak in passes]
+    return [needed[-1], max(needed[:-1])]
 
 
-def _peak_of(step: Callable[[], None], device: str) -> float:
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL(None).malloc_trim(0)  # what the allocator keeps of earlier passes
-    before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
-    step()
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field))
-
-
-def child(args: argparse.Namespace, budget: float | None, training: bool) -> list[float]:
-    """The same in a process of its own."""
-    what = json.dumps([budget, training])
-    run = subprocess.run(
-        [sys.executable, *sys.argv, "--one", what], capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        raise SystemExit(f"tools/memory.py: a measuring process failed:\n{run.stderr[-2000:]}")
-    return json.loads(run.stdout.splitlines()[-1])
-
-
-def main() -> None:
-    args = parse_args()
-    if args.one:
-        print(measure(args, *json.loads(args.one)))
-        return
+def show(found: dict) -> None:
     columns = "training MiB", "of dense", "prediction MiB", "of dense", "while recording MiB"
-    table = Table("full resolution", *columns)
-    rows: list[dict] = []
-    for budget in [None, *args.budgets]:
-        (train, _), (test, recording) = child(args, budget, True), child(args, budget, False)
-        row = dict(budget=budget, train=train, test=test, recording=recording)
-        rows.append(row)
+    table, dense = Table("full resolution", *columns), found["rows"][0]
+    for row in found["rows"]:
         table.add_row(
-            "dense" if budget is None else f"{budget:.0%}",
-            f"{row['train']:.0f}", f"{row['train'] / rows[0]['train']:.2f}",
-            f"{row['test']:.0f}", f"{row['test'] / rows[0]['test']:.2f}",
+            "dense" if row["budget"] is None else f"{row['budget']:.0%}",
+            f"{row['train']:.0f}", f"{row['train'] / dense['train']:.2f}",
+            f"{row['test']:.0f}", f"{row['test'] / dense['test']:.2f}",
             f"{row['recording']:.0f}",
         )  # fmt: skip
     Console(width=100).print(table)
-    print(f"{args.config}, {args.shape}, {args.batch} images a step, torch {torch.__version__}")
+    print(
+        f"{found['config']}, {found['shape']}, {found['batch']} images a step, "
+        f"torch {torch.__version__}"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    words = sys.argv[1:] if argv is None else argv
+    args = parse_args(words)
+    if args.one:
+        print(measure(args, *json.loads(args.one)))
+        return
+    rows: list[dict] = []
+    for budget in [None, *args.budgets]:
+        try:
+            (train, _), (test, recording) = (
+                in_child(__file__, [*words, f"--one={json.dumps([budget, training])}"])
+                for training in (True, False)
+            )
+        except ChildFailed as error:
+            raise SystemExit(f"tools/memory.py: {error}") from None
+        rows.append(dict(budget=budget, train=train, test=test, recording=recording))
+    found = dict(
+        config=without_paths(args.config), shape=args.shape, batch=args.batch,
+        block_size=args.block_size, rows=rows,
+    )  # fmt: skip
+    show(found)
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1))
+        save(args.json, found)
 
 
 if __name__ == "__main__":

@@ -33,14 +33,20 @@ def read_rows(files: list[str]) -> dict[str, list[dict]]:
     """Rows by what was measured on what, each list in order of the share executed."""
     found: dict[str, list[dict]] = {}
     for path in sorted(files):
-        read = json.loads(Path(path).read_text())
-        for row in read if isinstance(read, list) else [read]:
+        for row in rows_of(json.loads(Path(path).read_text())):
             if (
                 isinstance(row, dict)
                 and {"sparse_ms", "dense_ms", "active", "config"} <= row.keys()
             ):
                 found.setdefault(title_of(row), []).append(row)
     return {name: sorted(rows, key=lambda row: row["active"]) for name, rows in found.items()}
+
+
+def rows_of(read: list | dict) -> list:
+    """A file's rows; those from before there was a provenance are a list, or one row alone."""
+    if isinstance(read, list):
+        return read
+    return read.get("rows", [read])
 
 
 def title_of(row: dict) -> str:
@@ -80,8 +86,8 @@ def draw(networks: dict[str, list[dict]], out: str) -> None:
         highest = max(row["frac"] for row in rows)
         share.set(title="share of the ideal speed-up", ylim=(0, max(1.1, 1.05 * highest)))
         for key, label in MEMORY.items():
-            memory.plot(executed, [row.get(key, float("nan")) for row in rows], "o-", label=label)
-        memory.set(title="memory, MB", ylim=(0, None))
+            memory.plot(executed, [row.get(key) for row in rows], "o-", label=label)
+        memory.set(title="memory, MiB", ylim=(0, None))
         for axis in (time, share, memory):
             axis.set(xlabel="% of the arithmetic executed", xlim=(0, 102))
             axis.grid(alpha=0.3)

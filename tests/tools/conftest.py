@@ -71,7 +71,7 @@ def load_tool(name: str) -> ModuleType:
     sys.path.insert(0, str(ROOT / "tools"))
     try:
         spec = importlib.util.spec_from_file_location(
-            f"mmdyn_tool_{name}", ROOT / "tools" / f"{name}.py"
+            f"mmdyn_tool_{name.replace('/', '_')}", ROOT / "tools" / f"{name}.py"
         )
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
@@ -115,5 +115,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 @pytest.fixture
 def tool(request: pytest.FixtureRequest) -> ModuleType:
-    """The tool that the test file is about: ``test_NAME.py`` gives ``tools/NAME.py``."""
-    return load_tool(request.path.stem.removeprefix("test_"))
+    """What the test file is about: ``FOLDER/test_NAME.py`` gives ``tools/FOLDER/NAME.py``."""
+    folder = request.path.parent.relative_to(Path(__file__).parent)
+    return load_tool((folder / request.path.stem.removeprefix("test_")).as_posix())

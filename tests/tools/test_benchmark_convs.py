@@ -1,5 +1,7 @@
 """tools/benchmark_convs.py times all ways and says which one serves."""
 
+import json
+
 from mmdyn.ops.conv.packed import tiles_work
 
 
@@ -24,3 +26,15 @@ def test_all_ways_are_timed(tiny):
     assert len(rows) == 2
     assert ("compiled" if compiled else "unfolded") in rows[0]
     assert ("compiled" if compiled else "oneDNN") in rows[1]
+
+
+def test_results_are_written(tiny, tmp_path):
+    path = tmp_path / "convs.json"
+    done = tiny.run(
+        "benchmark_convs", "--shape", 2, 32, 16, 4, "--threads", 1, "--repeats", 1, "--json", path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(path.read_text())
+    (row,) = found["rows"]
+    assert row["shape"] == [2, 32, 16, 4] and {"oneDNN", "unfolded"} <= row["ms"].keys()
+    assert row["serves"] in row["ms"] and found["provenance"]["command"].endswith("convs.json")

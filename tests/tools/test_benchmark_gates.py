@@ -19,3 +19,4 @@ def test_it_counts_and_times_a_backbone(tiny, tmp_path):
     assert row["speedup"] == pytest.approx(row["dense_ms"] / row["gated_ms"])
     assert row["of_ideal"] == pytest.approx(row["speedup"] / row["ideal"])
     assert len(row["samples_ms"]["gated"]) == 2
+    assert row["config"] == "tiny.py" and row["provenance"]["machine"]["logical_cores"] > 0

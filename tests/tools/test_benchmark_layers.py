@@ -40,6 +40,7 @@ def test_rows_cover_the_network(
     share = 0.25 if method == "blockcopy" else 0.25 + 0.75 / 4
     assert rows["backbone.layer1"]["share"] == pytest.approx(share)
     assert rows["rest"]["frac"] is None
+    assert found["config"] == "tiny.py" and found["provenance"]["versions"]["mmdyn"]
     assert all(row["dense_ms"] > 0 and row["sparse_ms"] > 0 for row in found["parts"])
 
 

@@ -40,7 +40,7 @@ def test_every_image_counts_and_gates_execute_less(tiny, pairs, tmp_path):
     out = tmp_path / "rows.json"
     done = tiny.run("compare_gates", *pairs, "--batch", 2, "--json", out)
     assert done.returncode == 0, done.stderr[-3000:]
-    dense, gated = json.loads(out.read_text())
+    dense, gated = json.loads(out.read_text())["rows"]
     assert (dense["variant"], gated["variant"]) == ("dense", "gated")
     # Five images: top-1 is a multiple of a fifth.
     assert dense["metrics"]["accuracy/top1"] % 20.0 == pytest.approx(0.0, abs=1e-6)

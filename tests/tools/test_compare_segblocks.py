@@ -15,7 +15,7 @@ def test_variants_of_a_test_set(tiny: SimpleNamespace, tmp_path: Path) -> None:
         "--policies", "reinforce", "random", "all-full", "all-half", "--seeds", 2, "--json", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = {row["variant"]: row for row in json.loads(out.read_text())}
+    rows = {row["variant"]: row for row in json.loads(out.read_text())["rows"]}
     assert list(rows) == [
         "dense", "dense at scale 0.5", "reinforce 0.5", "random 0.5, seed 0", "random 0.5, seed 1",
         "all-full", "all-half",
@@ -38,5 +38,5 @@ def test_dense_rows_have_their_own_weights(tiny: SimpleNamespace, tmp_path: Path
         "--policies", "all-full", "--scales", "--json", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = {row["variant"]: row for row in json.loads(out.read_text())}
+    rows = {row["variant"]: row for row in json.loads(out.read_text())["rows"]}
     assert rows["dense"]["metrics"] != rows["all-full"]["metrics"]

@@ -17,7 +17,7 @@ def test_variants_of_a_clip(tiny: SimpleNamespace, tmp_path: Path) -> None:
         "--policies", "frame_difference", "--skip", 2, "--json", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = {row["variant"]: row for row in json.loads(out.read_text())}
+    rows = {row["variant"]: row for row in json.loads(out.read_text())["rows"]}
     assert list(rows) == [
         "dense", "dense, fused", "every 2nd frame", "scale 0.5",
         "BlockCopy 1, frame_difference", "BlockCopy 0.5, frame_difference",

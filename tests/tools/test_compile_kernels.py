@@ -1,6 +1,5 @@
 """The Triton kernels compile for a GPU that is not here."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -26,11 +25,13 @@ def test_all_kernels_compile_for_sm_90(tmp_path):
     assert all("tensor cores: True" in line for line in lines if " conv_kernel " in line)
 
 
-def test_kernels_without_machine_code_or_too_large_fail():
-    spec = importlib.util.spec_from_file_location("compile_kernels", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_unknown_types_are_refused(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["--dtypes", "int3"])
+    assert "--dtypes: invalid choice: 'int3' (choose from" in capsys.readouterr().err
 
+
+def test_kernels_without_machine_code_or_too_large_fail(tool):
     def verdict(shared: int, **asm) -> tuple[bool, str]:
         return tool.verdict(SimpleNamespace(asm=asm, metadata=SimpleNamespace(shared=shared)))
 

@@ -33,10 +33,12 @@ def test_rows_are_grouped_and_sorted(tool, tmp_path):
     (tmp_path / "b.json").write_text(json.dumps(row(0.3)))
     (tmp_path / "c.json").write_text(json.dumps(row(0.3, "configs/other.py")))
     (tmp_path / "d.json").write_text(json.dumps({"something": "else"}))
+    now = dict(provenance=dict(date="today"), rows=[row(0.2, peak_rss_mb=None), dict(budget=1)])
+    (tmp_path / "e.json").write_text(json.dumps(now))
     files = [str(path) for path in tmp_path.glob("*.json")]
     rows = tool.read_rows(files)
     assert {name: [r["active"] for r in found] for name, found in rows.items()} == {
-        f"net, 64x128, fp32\n{HOW}": [0.1, 0.3, 0.5],
+        f"net, 64x128, fp32\n{HOW}": [0.1, 0.2, 0.3, 0.5],
         f"other, 64x128, fp32\n{HOW}": [0.3],
     }
     out = tmp_path / "plot.png"
@@ -82,3 +84,9 @@ def test_parts_of_networks_have_a_picture_of_their_own(tool, tmp_path):
     assert out.read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(SystemExit, match="benchmark_layers"):
         tool.main([str(tmp_path / "a.json"), "--out", str(out), "--layers"])
+
+
+def test_files_of_earlier_versions_are_read(tool):
+    files = [str(path) for path in (TOOL.parents[1] / "docs" / "benchmarks").glob("*_fp32.json")]
+    rows = [row for found in tool.read_rows(files).values() for row in found]
+    assert len(rows) >= len(files) > 5

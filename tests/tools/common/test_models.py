@@ -1,4 +1,4 @@
-"""tools/benchmark_models.py: what of a network is timed."""
+"""tools/common/models.py: what of a network is timed."""
 
 from types import ModuleType, SimpleNamespace
 

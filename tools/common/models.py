@@ -1,4 +1,4 @@
-"""What tools/benchmark.py times: stock networks up to their heads, and dense baselines."""
+"""What the benchmarks time: stock networks up to their heads, and dense baselines."""
 
 from __future__ import annotations
 

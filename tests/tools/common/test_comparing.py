@@ -1,4 +1,4 @@
-"""tools/comparing.py: what the dense rows are counted on, and files that are not there."""
+"""tools/common/comparing.py: what the dense rows are counted on, and files that are not there."""
 
 import argparse
 import copy
@@ -38,7 +38,7 @@ def test_the_stock_network_is_counted_on_the_image_without_padding(tool: ModuleT
 
 
 def test_prepacked_convolutions_are_counted(tool: ModuleType, model) -> None:
-    fused = load_tool("benchmark_models").fused(model)
+    fused = load_tool("common/models").fused(model)
     assert any(type(m).__name__ == "PrepackedConv2d" for m in fused.modules())
     dense, packed = tool.Dense(model), tool.Dense(fused)
     for variant in (dense, packed):

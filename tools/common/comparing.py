@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import sys
 import time
@@ -19,6 +18,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from common.arguments import output_file
+from common.provenance import save
 from mmdyn.conversion import runtime_of
 from mmdyn.conversion.tracking import counted
 from mmdyn.engine.inference import check_checkpoint, load_weights, read_config
@@ -110,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, help="only the first so many; a detector's "
                         "metrics still miss what is on the others")  # fmt: skip
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--json", type=output_file, help="file for the results")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
 
 
@@ -212,7 +213,7 @@ def show(rows: list[dict], path: str | None = None) -> None:
         )  # fmt: skip
     Console(width=150).print(table)
     if path:
-        Path(path).write_text(json.dumps(rows, indent=1))
+        save(path, dict(rows=rows))
 
 
 def compare(args: argparse.Namespace, build_variants: Callable) -> None:

@@ -1,4 +1,4 @@
-"""tools/benchmark_masked.py: which convolutions mmcv's operator gets, and with what."""
+"""tools/common/masked.py: which convolutions mmcv's operator gets, and with what."""
 
 from types import ModuleType
 

@@ -1,0 +1,1 @@
+"""What several tools share; nothing in this folder is started by itself."""
