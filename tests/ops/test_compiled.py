@@ -53,7 +53,7 @@ for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.bool, torch.in
             assert torch.equal(mine, other)
 from mmdyn.ops.conv import reference as conv
 from mmdyn.ops.conv.linear import depthwise_taps
-for dtype in (torch.float32, torch.bfloat16, torch.float16):
+for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
     store, weight, bias = (torch.randn(*s).to(dtype) for s in ((9, 70), (4, 70), (70,)))
     store[3, 2] = float("nan")
     index = torch.randint(0, 9, (6, 4))
@@ -63,7 +63,8 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
             mine = depthwise_taps(store, index, weight, b, relu)
             exact = [x if x is None else x.double() for x in (store, weight, b)]
             other = conv.depthwise_taps(exact[0], index, exact[1], exact[2], relu)
-            close = dict(rtol=2 * torch.finfo(dtype).eps, atol=1e-5, equal_nan=True)
+            atol = 1e-12 if dtype == torch.float64 else 1e-5
+            close = dict(rtol=2 * torch.finfo(dtype).eps, atol=atol, equal_nan=True)
             assert mine.dtype == dtype and torch.allclose(mine.double(), other, **close), dtype
             assert mine.isnan().any() and (not relu or not (mine < 0).any())
             assert depthwise_taps(store, index[:0], weight, b, relu).shape == (0, 70)
