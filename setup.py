@@ -1,6 +1,5 @@
 """Builds the mmdyn package, with the `.mim` folder by which OpenMMLab's tools find its configs."""
 
-import os
 import re
 import runpy
 import shutil
@@ -67,11 +66,11 @@ def place_mim(package: Path, link: bool) -> None:
 
 def compile_copies(folder: Path) -> None:
     """Compiles `csrc` where PyTorch and a compiler are; mmdyn works without it."""
-    if os.environ.get("MMDYN_COMPILED", "1") == "0":
+    compiled = runpy.run_path(str(ROOT / "mmdyn" / "ops" / "compiled.py"))
+    if not compiled["is_on"]():
         return
     try:
-        build = runpy.run_path(str(ROOT / "mmdyn" / "ops" / "compiled.py"))["build"]
-        print(f"compiled {build(folder)}")
+        print(f"compiled {compiled['build'](folder)}")
     except (ImportError, OSError, RuntimeError) as error:
         print(f"mmdyn's copies are not compiled, PyTorch's own serve: {error}")
 

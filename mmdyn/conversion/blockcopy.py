@@ -12,6 +12,7 @@ from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
 from mmdyn.conversion.hosts import host_for
 from mmdyn.conversion.replay import install
 from mmdyn.conversion.runtime import BlockCopyRuntime
+from mmdyn.conversion.timings import network_key
 from mmdyn.conversion.tracking import attach
 from mmdyn.policies import Policy, build_policy
 
@@ -58,6 +59,7 @@ def convert_to_blockcopy(model: nn.Module, config: BlockCopyConfig) -> None:
         policy.learning = True
     _tell_of_age(config, policy)
     runtime = BlockCopyRuntime(config, host, policy, type(model).__name__)
+    runtime.fallback.table.network = network_key(model)
     make_dynamic(model, BlockCopyMixin, runtime)
     attach(model, runtime.tracker)
     host.copy_outputs(model)

@@ -10,15 +10,13 @@ again, less and less often as they go on losing.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import os
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+
+from mmdyn.conversion.timings import TimesFile
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +37,8 @@ class BreakEven:
     Attributes:
         is_dense: Whether the stock network runs.
         on_trial: Whether blocks, once found to lose, run to be timed again.
+        is_timed: Whether the stock network was timed in this process; until then nothing is
+            decided.
     """
 
     def __init__(self, dense_ms: list[float] = (), block_ms: list = ()) -> None:  # type: ignore
@@ -46,6 +46,7 @@ class BreakEven:
         self.block_ms: dict[float, deque[float]] = {}
         self.frames = 0
         self.is_dense = self.on_trial = False
+        self.is_timed = True
         self._lost = 0.0  # ms, since the present way was last ahead of the other
         self._wait, self._waited = _FIRST_TRIAL, 0  # stock frames until the next trial
         for share, ms in block_ms:
@@ -85,7 +86,7 @@ class BreakEven:
             return False
         self.block_ms.setdefault(share, deque(maxlen=_KEPT)).append(ms)
         expected, dense = self.blocks(share), self.dense
-        if expected is None or dense is None:
+        if expected is None or dense is None or not self.is_timed:
             return False
         lost = expected - _MARGIN * dense
         if self.on_trial:  # the new times decide at once, they have cost enough
@@ -130,9 +131,12 @@ class BreakEvenTable:
     """One `BreakEven` for each frame size; in a file, if there is a path.
 
     Args:
-        name: Of the network, in the file and in messages.
+        name: Of the network, in messages.
         path: A JSON file, read where it exists, written as more gets known.
         clock: Seconds.
+
+    Attributes:
+        network: Tells networks apart in the file (`network_key`).
 
     Raises:
         ValueError: If the file cannot be written, or holds something else.
@@ -141,16 +145,17 @@ class BreakEvenTable:
     def __init__(
         self, name: str, path: str | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self.name, self.path, self.clock = name, path, clock
+        self.name, self.network, self.clock = name, name, clock
         self._sizes: dict[str, BreakEven] = {}
         self._known: dict[str, int] = {}  # shares that were known when a size was last saved
-        self._saved = _read(Path(path)) if path else {}
+        self._file = TimesFile(path, "dense_fallback", _numbers)
 
     def of(self, geometry: tuple) -> BreakEven:
-        """The times of a geometry: an image's size, block size, type and device."""
-        key = f"{self.name} {' '.join(map(str, geometry))}"
+        """The times of a geometry: an image's size, block size and type, and what computes."""
+        key = ", ".join(map(str, (self.network, *geometry)))
         if key not in self._sizes:
-            self._sizes[key] = BreakEven(**self._saved.get(key, {}))
+            self._sizes[key] = times = BreakEven(**(self._file.get(key) or {}))
+            times.is_timed = False
         return self._sizes[key]
 
     def ms_of(self, call: Callable[[], object]) -> float:
@@ -160,10 +165,16 @@ class BreakEvenTable:
         return (self.clock() - started) * 1e3
 
     def measure(self, times: BreakEven, dense: Callable[[], object]) -> None:
-        """Times the stock network if that was not done: once to warm up, twice to count."""
-        if not times.dense_ms:
+        """Times the stock network once in a process: a run to warm up, two that count.
+
+        What a file said of it does not count any more.
+        """
+        if not times.is_timed:
             dense()
-            times.dense_ms.extend(self.ms_of(dense) for _ in range(2))
+            measured = [self.ms_of(dense) for _ in range(2)]
+            times.dense_ms.clear()
+            times.dense_ms.extend(measured)
+            times.is_timed = True
 
     def tell(
         self, times: BreakEven, size: tuple[int, int], share: float, switched: bool = True
@@ -188,48 +199,22 @@ class BreakEvenTable:
     def note(self, times: BreakEven) -> None:
         """Saves when the stock network's time and a first share are known, and again whenever
         twice as many shares are."""
-        if self.path is None or times.dense is None:
+        if self._file.path is None or times.dense is None:
             return
         for key, one in self._sizes.items():
             if one is times and len(times.points()) > 2 * self._known.get(key, 0):
                 self.save()
 
     def save(self) -> None:
-        """Writes the file, if there is one to write; where that fails, says so and goes on."""
-        if self.path is None:
-            return
-        for key, times in self._sizes.items():
-            if times.points():
-                self._known[key] = len(times.points())
-                self._saved[key] = dict(dense_ms=list(times.dense_ms), block_ms=times.points())
-        part = Path(f"{self.path}.{os.getpid()}")
-        try:
-            part.write_text(json.dumps(self._saved, indent=1))
-            part.replace(self.path)  # whole or not at all
-        except OSError as error:
-            logger.warning("dense_fallback=%r: times are not kept any more: %s", self.path, error)
-            self.path = None
+        """Writes the file, if there is one to write."""
+        known = {key: times for key, times in self._sizes.items() if times.points()}
+        self._known = {key: len(times.points()) for key, times in known.items()}
+        self._file.update({
+            key: dict(dense_ms=list(times.dense_ms), block_ms=times.points())
+            for key, times in known.items()
+        })  # fmt: skip
 
 
-def _read(path: Path) -> dict[str, dict]:
-    """What the file holds, empty if there is none; see `BreakEvenTable`."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(
-            f"dense_fallback={str(path)!r}: expected a file that can be written; make its folder, "
-            "or name another file"
-        )
-    try:
-        saved = json.loads(path.read_text()) if path.exists() else {}
-        for entry in saved.values():
-            numbers = [
-                *BreakEven(**entry).dense_ms,
-                *(x for pair in entry["block_ms"] for x in pair),
-            ]
-            if not all(map(math.isfinite, numbers)):
-                raise ValueError("a time is not finite")
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"dense_fallback={str(path)!r}: expected times that mmdyn wrote, cannot read them "
-            f"({error}); delete the file, or name another"
-        ) from error
-    return saved
+def _numbers(entry: dict) -> list[float]:
+    """What an entry of the file holds; see `TimesFile`."""
+    return [*BreakEven(**entry).dense_ms, *(x for pair in entry["block_ms"] for x in pair)]

@@ -107,7 +107,9 @@ class BlockCopyConfig(_BlocksConfig):
             than blocks are at this budget: it is timed in three runs beside the second frame of a
             size, and blocks are tried again now and then. None warns; True lets the stock network
             take the frames, whose executed share is then 1, and says so; a path is True and a JSON
-            file that keeps the times for the next run. False does not look.
+            file that keeps the times for the next run of this network on this processor with this
+            PyTorch, which times the stock network again all the same. False does not look.
+            ``stats["tuning_ms"]`` is what timing it took, beside the frame's ``ms``.
     """
 
     policy: str | dict = "reinforce"
@@ -206,7 +208,10 @@ class DynConvConfig:
             room for in every image. Calibration says how blocks share it; without calibration all
             get the same share.
         execution: In evaluation, 'auto' times each block and runs it sparse where that pays;
-            'sparse' and 'dense' always run so.
+            'sparse' and 'dense' always run so. ``stats["tuning_ms"]`` is what the timing took.
+        timings: A JSON file that keeps what 'auto' found out, read where it exists: blocks of this
+            network, size and tile, on this processor and number of threads with this PyTorch, are
+            not timed again. None times them in every process.
         strict: Raise where a residual block cannot be gated, instead of leaving it dense.
     """
 
@@ -224,6 +229,7 @@ class DynConvConfig:
     gate_frozen: bool = True
     select: str = "threshold"
     execution: str = "auto"
+    timings: str | PathLike | None = None
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -239,6 +245,12 @@ class DynConvConfig:
         _check(self, "weight", "a finite number from 0", lambda weight: 0.0 <= weight < inf)
         for name in ("norm", "gate_frozen", "strict"):
             _check_kind(self, name, (bool,), "True or False")
+        _check_kind(self, "timings", (str, PathLike, type(None)), "None or a path")
+        if self.timings is not None and self.execution != "auto":
+            raise ValueError(
+                f"timings={str(self.timings)!r} needs execution='auto', which times blocks, got "
+                f"{self.execution!r}; leave one of them out"
+            )
         _check_kind(self, "skip", (list, tuple), "a list of paths")
         if not all(isinstance(part, str) and part for part in self.skip):
             raise ValueError(f"skip must be a list of paths, got {self.skip!r}")

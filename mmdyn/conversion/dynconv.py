@@ -12,6 +12,7 @@ from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
 from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block, guard_others
 from mmdyn.conversion.gating_report import GatingReport
 from mmdyn.conversion.residuals import Found, find_residuals
+from mmdyn.conversion.timings import network_key
 from mmdyn.gating import Gate
 
 
@@ -45,7 +46,8 @@ class DynConvMixin(DynamicMixin):
             runtime.constants.begin()
             runtime.masks.clear()
             out = super().forward(*args, **kwargs)
-            runtime.tell(self)
+            if runtime.config.execution == "auto":
+                runtime.choices.call_ended()
             return out
         runtime.begin()
         try:
@@ -70,6 +72,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
             "the model is part of a network that has gates; call mmdyn.restore_model on that first"
         )
     runtime = DynConvRuntime(config)
+    runtime.choices.network = f"{network_key(model)}, tiles of {config.tile}"
     report = GatingReport(type(model).__name__, "DynConv", 0)
     blocks: list[Found] = []
     for found in find_residuals(model):

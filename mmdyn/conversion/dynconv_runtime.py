@@ -11,6 +11,7 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from mmdyn.blocks import Constants
+from mmdyn.conversion.choice import ChoiceTable
 from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.dynamic import runtime_of
 from mmdyn.conversion.gated import GATE, GatedMixin, ungate
@@ -48,6 +49,7 @@ class DynConvRuntime:
     def __init__(self, config: DynConvConfig) -> None:
         self.config = config
         self.constants = Constants()
+        self.choices = ChoiceTable(config.timings)
         self.report: GatingReport | None = None
         self.progress: float | None = None
         self.losses: dict[str, Tensor] = {}
@@ -58,7 +60,7 @@ class DynConvRuntime:
         self.density: float | Tensor = config.budget
         self._costs: dict[str, list[Cost]] | None = None
         self._now = 0.0
-        self._told = self._idle_told = False
+        self._idle_told = False
         self.reset()
 
     def __getstate__(self) -> dict:
@@ -76,6 +78,7 @@ class DynConvRuntime:
 
     def reset(self, stream=None) -> None:
         """Forgets the statistics of evaluation; there is no other memory."""
+        self.choices.tuning_ms = 0.0
         self._wanted: dict[str, float] = defaultdict(float)
         self._ran: dict[str, float] = defaultdict(float)
         self._total: dict[str, float] = defaultdict(float)
@@ -182,7 +185,7 @@ class DynConvRuntime:
 
         ``executed_share`` is what the masks ask for, gates included, ``run_share`` what was
         multiplied, where some blocks ran dense because that is faster; ``blocks`` the former of
-        each block.
+        each block. ``tuning_ms`` is what timing the blocks took, 0 where none was timed.
         """
         wanted, ran, total = self.totals
         if not total:
@@ -193,23 +196,8 @@ class DynConvRuntime:
             gmacs=wanted / 1e9,
             dense_gmacs=total / 1e9,
             blocks={path: self._wanted[path] / self._total[path] for path in self._total},
+            tuning_ms=self.choices.tuning_ms,
         )
-
-    def tell(self, model: nn.Module) -> None:
-        """Logs once which blocks run sparse and which dense, when all were timed."""
-        if self._told or self.config.execution != "auto":
-            return
-        lines = []
-        for state in states_of(model):
-            choice = state.choice
-            if not choice.break_even:
-                return
-            even, ms = (list(d.values())[-1] for d in (choice.break_even, choice.dense_ms))
-            lines.append(
-                f"  {state.path}: sparse below {min(even, 1.0):.0%} open, dense {ms:.2f} ms"
-            )
-        self._told = True
-        logger.info("blocks were timed, each runs as is faster:\n%s", "\n".join(lines))
 
 
 def _joined(calls: list[Cost]) -> Cost:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 from mmdyn.blocks import BlockGrid, Frame, Level
 from mmdyn.conversion.break_even import BreakEven, BreakEvenTable
 from mmdyn.conversion.config import BlockCopyConfig
+from mmdyn.conversion.timings import machine_key
 from mmdyn.video import StreamState
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class DenseFallback:
     """Watches the clock on a CPU; on other devices, or switched off, nobody does.
 
     The second frame of an image size runs the stock network three times beside the blocks, to time
-    it. What these runs write into buffers and attributes of modules is put back. Where they fail,
-    nobody watches the clock either.
+    it, whatever a file says of it. What these runs write into buffers and attributes of modules is
+    put back. Where they fail, nobody watches the clock either.
 
     Args:
         config: The user's choices.
@@ -50,8 +51,8 @@ class DenseFallback:
     def _times(self, image: Tensor, block: tuple[int, int]) -> BreakEven | None:
         if not self.enabled or image.device.type != "cpu":
             return None
-        threads = torch.get_num_threads()
-        return self.table.of((tuple(image.shape), block, image.dtype, f"{threads} threads"))
+        geometry = tuple(image.shape), block, image.dtype
+        return self.table.of((*geometry, machine_key(image.device)))
 
     def is_dense(self, image: Tensor, block: tuple[int, int]) -> bool:
         """Whether the stock network takes frames like this one."""
@@ -62,18 +63,23 @@ class DenseFallback:
         self, runtime: BlockCopyRuntime, image: Tensor, block, started: float, forward: Callable,
         call: tuple[tuple, dict],
     ) -> None:  # fmt: skip
-        """Books a frame on blocks; `forward` is the stock network's and `call` its arguments."""
+        """Books a frame on blocks; `forward` is the stock network's and `call` its arguments.
+
+        What timing the stock network took is the frame's ``stats["tuning_ms"]``; it is no part of
+        ``stats["ms"]``.
+        """
+        ended, stats = self.now(), runtime.stats
+        stats["tuning_ms"] = 0.0
         times = self._times(image, block)
         if times is None:
             return
-        ms, stats = (self.now() - started) * 1e3, runtime.stats
+        ms = (ended - started) * 1e3
         self._dense_gmacs = stats["dense_gmacs"]
-        if (
-            not stats["first_frame"]
-            and not times.dense_ms
-            and not self._measure(times, forward, call)
-        ):
-            return
+        if not stats["first_frame"] and not times.is_timed:
+            measured = self._measure(times, forward, call)
+            stats["tuning_ms"] = (self.now() - ended) * 1e3
+            if not measured:
+                return
         switch = times.ran_on_blocks(stats["executed_share"], ms)
         self.table.note(times)
         if switch:
@@ -113,6 +119,7 @@ class DenseFallback:
         runtime.stats = dict(
             executed_share=1.0, gmacs=self._dense_gmacs, dense_gmacs=self._dense_gmacs, ms=ms,
             policy_ms=0.0, first_frame=any(state.age is None for state in states), state_mb=0.0,
+            tuning_ms=0.0,
         )  # fmt: skip
         for state in states:
             state.age = torch.zeros(size, dtype=torch.int64)

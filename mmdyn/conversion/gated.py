@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -89,19 +89,19 @@ class GatedBlock:
         path: Of the block in the model.
         branch: What the block computes.
         owner: The model's runtime.
+        choice: Sparse or dense, as timed.
         mask: Of the call in progress, for the branch's end.
         applied: Whether that end saw it.
         in_place: The input may be overwritten now.
-        choice: Sparse or dense, as timed.
     """
 
     path: str
     branch: Branch
     owner: DynConvRuntime
+    choice: Choice
     mask: Tensor | None = None
     applied: bool = False
     in_place: bool = False
-    choice: Choice = field(default_factory=Choice)
 
     def masked(self, block: nn.Module, forward, x: Tensor) -> Tensor:
         """The stock forward on the whole map, its branch multiplied by the mask."""
@@ -220,7 +220,7 @@ class GatedBlock:
 
 def gate_block(block: nn.Module, path: str, branch: Branch, gate: Gate, owner) -> None:
     """Gives a block its gate and takes over its forward."""
-    state = GatedBlock(path, branch, owner)
+    state = GatedBlock(path, branch, owner, Choice(owner.choices, path))
     block.add_module(GATE, gate)
     state.watch(block)
     make_dynamic(block, GatedMixin, state)

@@ -154,6 +154,11 @@ WIDEST void add_products(float* __restrict__ acc, const float* __restrict__ s,
   for (int64_t i = 0; i < n; ++i) acc[i] += s[i] * w[i];
 }
 
+WIDEST void add_products(double* __restrict__ acc, const double* __restrict__ s,
+                         const double* __restrict__ w, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) acc[i] += s[i] * w[i];
+}
+
 WIDEST void add_products(float* __restrict__ acc, const Half* s, const float* w, int64_t n) {
   for (int64_t i = 0; i < n; ++i) acc[i] += as_float(s[i]) * w[i];
 }
@@ -163,51 +168,56 @@ WIDEST void round_to(Half* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) bits[i] = rounded(from[i]);
 }
 
-// Sums over taps in float32; T is the type of the store and the result.
-template <typename T>
-void sum_taps(T* to, const T* from, const int64_t* picked, const float* w, const float* first,
+// Sums over taps; T is the type of the store and the result, Sum that of the arithmetic.
+template <typename T, typename Sum>
+void sum_taps(T* to, const T* from, const int64_t* picked, const Sum* w, const Sum* first,
               bool relu, int64_t count, int64_t taps, int64_t c) {
+  constexpr bool in_place = std::is_same_v<T, Sum>;
   at::parallel_for(0, count, grain(taps * c * sizeof(T)), [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch(std::is_same_v<T, float> ? 0 : c);
+    std::vector<Sum> scratch(in_place ? 0 : c);
     for (int64_t m = begin; m < end; ++m) {
-      float* acc;
-      if constexpr (std::is_same_v<T, float>) acc = to + m * c;
+      Sum* acc;
+      if constexpr (in_place) acc = to + m * c;
       else acc = scratch.data();
-      if (first) std::memcpy(acc, first, c * sizeof(float));
-      else std::memset(acc, 0, c * sizeof(float));
+      if (first) std::memcpy(acc, first, c * sizeof(Sum));
+      else std::memset(acc, 0, c * sizeof(Sum));
       for (int64_t t = 0; t < taps; ++t) {
         add_products(acc, from + picked[m * taps + t] * c, w + t * c, c);
       }
       // NaN stays NaN, as in torch.
-      if (relu) std::transform(acc, acc + c, acc, [](float v) { return v < 0.0f ? 0.0f : v; });
-      if constexpr (!std::is_same_v<T, float>) round_to(to + m * c, acc, c);
+      if (relu) std::transform(acc, acc + c, acc, [](Sum v) { return v < 0 ? Sum(0) : v; });
+      if constexpr (!in_place) round_to(to + m * c, acc, c);
     }
   });
 }
 
-// A depthwise convolution as a sum over taps: row index(m, t) of the store times weight(t).
-Tensor depthwise_taps(const Tensor& store, const Tensor& index, const Tensor& weight,
-                      const std::optional<Tensor>& bias, bool relu) {
-  const auto type = store.scalar_type();
-  if (type != at::kFloat && type != at::kBFloat16) {
-    return depthwise_taps(store.to(at::kFloat), index, weight, bias, relu).to(type);
-  }
+template <typename T, typename Sum>
+Tensor taps_of(const Tensor& store, const Tensor& index, const Tensor& weight,
+               const std::optional<Tensor>& bias, bool relu) {
+  const auto type = c10::CppTypeToScalarType<Sum>::value;
   const Tensor source = store.contiguous(), at = index.contiguous();
-  const Tensor kernel = weight.to(at::kFloat).contiguous();
-  const Tensor start = bias ? bias->to(at::kFloat).contiguous() : Tensor();
+  const Tensor kernel = weight.to(type).contiguous();
+  const Tensor start = bias ? bias->to(type).contiguous() : Tensor();
   const int64_t count = index.size(0), taps = index.size(1), c = store.size(1);
   Tensor out = at::empty({count, c}, store.options());
-  const float *w = kernel.const_data_ptr<float>(), *first = nullptr;
-  if (bias) first = start.const_data_ptr<float>();
-  const int64_t* picked = at.const_data_ptr<int64_t>();
-  if (type == at::kFloat) {
-    sum_taps(out.mutable_data_ptr<float>(), source.const_data_ptr<float>(), picked, w, first, relu,
-             count, taps, c);
-  } else {
-    sum_taps(out.mutable_data_ptr<Half>(), source.const_data_ptr<Half>(), picked,
-             w, first, relu, count, taps, c);
-  }
+  sum_taps<T, Sum>(out.mutable_data_ptr<T>(), source.const_data_ptr<T>(),
+                   at.const_data_ptr<int64_t>(), kernel.const_data_ptr<Sum>(),
+                   bias ? start.const_data_ptr<Sum>() : nullptr, relu, count, taps, c);
   return out;
+}
+
+// A depthwise convolution as a sum over taps: row index(m, t) of the store times weight(t). float64
+// is summed in float64, every other type in float32.
+Tensor depthwise_taps(const Tensor& store, const Tensor& index, const Tensor& weight,
+                      const std::optional<Tensor>& bias, bool relu) {
+  switch (store.scalar_type()) {
+    case at::kFloat: return taps_of<float, float>(store, index, weight, bias, relu);
+    case at::kBFloat16: return taps_of<Half, float>(store, index, weight, bias, relu);
+    case at::kDouble: return taps_of<double, double>(store, index, weight, bias, relu);
+    default:
+      return taps_of<float, float>(store.to(at::kFloat), index, weight, bias, relu)
+          .to(store.scalar_type());
+  }
 }
 
 }  // namespace

@@ -42,8 +42,8 @@ struct Weights {
       TORCH_CHECK(size[p] == sizes[p], "expected ", sizes[p], " numbers in weight ", p, " of a policy "
                   "that reads ", picture, " and ", cells, " channels, got ", size[p]);
     }
-    TORCH_CHECK(width % kGroup == 0 && deep % kGroup == 0 && first.inputs <= 4096, "expected widths "
-                "that are multiples of 4 and at most 2048, got ", width, " and ", deep);
+    TORCH_CHECK(width % kGroup == 0 && deep % kGroup == 0, "expected widths that are multiples of ",
+                kGroup, ", got ", width, " and ", deep);
   }
 };
 

@@ -73,11 +73,11 @@ struct Kernel {
 };
 
 // Adds the products of kFew pixels, `step` apart from x on, with one tap's rows of `packed`. What
-// `source` says to lie outside of the map is zero, and what is written beyond the row is lost.
+// `source` says to lie outside of the map is `zeros`, as many as a pixel has channels there, and
+// what is written beyond the row is lost.
 template <typename Source>
 void add_tap(Map& to, int64_t y, int64_t x, int64_t step, const float* packed,
-             int64_t length, const Source& source) {
-  static const std::vector<float> zeros(4096, 0.0f);
+             const std::vector<float>& zeros, const Source& source) {
   alignas(64) float lost[kWide];
   const float* a[kFew];
   float* c[kFew];
@@ -91,20 +91,20 @@ void add_tap(Map& to, int64_t y, int64_t x, int64_t step, const float* packed,
     float* rows[kFew];
     for (int64_t r = 0; r < kFew; ++r) rows[r] = c[r] ? c[r] + o : lost;
     std::memset(lost, 0, sizeof lost);
-    multiply(rows, a, 1, packed + o, to.pitch, length);
+    multiply(rows, a, 1, packed + o, to.pitch, zeros.size());
   }
 }
 
 Map convolve(const Map& x, const Kernel& k, const float* weight, const float* bias) {
   Map out(k.reduced(x.h), k.reduced(x.w), k.outputs);
-  const std::vector<float> packed = k.packed(weight, false);
+  const std::vector<float> packed = k.packed(weight, false), zeros(k.inputs, 0.0f);
   for (int64_t y = 0; y < out.h; ++y) {
     for (int64_t at = 0; bias && at < out.w; ++at) std::copy(bias, bias + k.outputs, out.at(y, at));
     for (int64_t at = 0; at < out.w; at += kFew) {
       for (int64_t t = 0; t < k.taps(); ++t) {
         const int64_t row = y * k.stride + t / k.side - k.half(), shift = t % k.side - k.half();
         if (row < 0 || row >= x.h) continue;
-        add_tap(out, y, at, 1, packed.data() + t * k.inputs * out.pitch, k.inputs, [&](int64_t to) {
+        add_tap(out, y, at, 1, packed.data() + t * k.inputs * out.pitch, zeros, [&](int64_t to) {
           const int64_t from = to * k.stride + shift;
           return from < 0 || from >= x.w ? nullptr : x.at(row, from);
         });
@@ -117,7 +117,7 @@ Map convolve(const Map& x, const Kernel& k, const float* weight, const float* bi
 // The gradient of a convolution's input, of the size of `like`.
 Map input_gradient(const Map& grad, const Kernel& k, const float* weight, const Map& like) {
   Map out(like.h, like.w, like.c);
-  const std::vector<float> packed = k.packed(weight, true);
+  const std::vector<float> packed = k.packed(weight, true), zeros(k.outputs, 0.0f);
   for (int64_t y = 0; y < out.h; ++y) {
     for (int64_t t = 0; t < k.taps(); ++t) {
       const int64_t down = y + k.half() - t / k.side, shift = k.half() - t % k.side;
@@ -125,7 +125,7 @@ Map input_gradient(const Map& grad, const Kernel& k, const float* weight, const 
       const int64_t first = (k.stride - shift % k.stride) % k.stride;  // that the tap reached
       for (int64_t at = first; at < out.w; at += kFew * k.stride) {
         const float* rows = packed.data() + t * k.outputs * out.pitch;
-        add_tap(out, y, at, k.stride, rows, k.outputs, [&](int64_t to) {
+        add_tap(out, y, at, k.stride, rows, zeros, [&](int64_t to) {
           const int64_t from = (to + shift) / k.stride;
           return to + shift < 0 || from >= grad.w ? nullptr : grad.at(down / k.stride, from);
         });

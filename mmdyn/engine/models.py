@@ -44,7 +44,7 @@ def DynConv(host: str | None = None, **kwargs) -> BaseModel:
         host (str): Type of the stock model, looked up in the default scope.
         **kwargs: Fields of ``mmdyn.DynConvConfig`` (budget, gate, tile, norm, open_init,
             temperature, noise_until, weight, per, settle, skip, gate_frozen, select, execution,
-            strict), and the host's own.
+            timings, strict), and the host's own.
 
     Returns:
         The host, converted in place: its class is a subclass of the stock one and its

@@ -137,15 +137,19 @@ def test_no_more_is_lost_on_blocks_than_a_full_frame_and_one_more(shares, overhe
 
 def test_the_table_keeps_sizes_apart_and_survives_a_run(tmp_path):
     path = str(tmp_path / "times.json")
-    table = BreakEvenTable("Net", path)
+    ticks = iter(range(100))
+    table = BreakEvenTable("Net", path, clock=lambda: 0.010 * next(ticks))
     small, large = table.of((1, 3, 64, 64)), table.of((1, 3, 128, 128))
     assert small is table.of((1, 3, 64, 64)) and small is not large
-    small.dense_ms.append(10.0)
+    table.measure(small, lambda: None)
     assert frames_until_dense(small, 0.3, 20.0)
     table.tell(small, (64, 64), 0.3)
-    again = BreakEvenTable("Net", path)
+    again = BreakEvenTable("Net", path, clock=table.clock)
     known = again.of((1, 3, 64, 64))
-    assert known.dense == 10.0 and known.points() == [(0.3, 20.0)]
+    assert known.dense == pytest.approx(10.0) and known.points() == [(0.3, 20.0)]
+    assert frames_until_dense(known, 0.3, 20.0) is None  # the stock network was not timed
+    known = BreakEvenTable("Net", path, clock=table.clock).of((1, 3, 64, 64))
+    again.measure(known, lambda: None)
     assert frames_until_dense(known, 0.3, 20.0) == 8 + 3
     assert again.of((1, 3, 128, 128)).dense is None
     assert BreakEvenTable("Other", path).of((1, 3, 64, 64)).dense is None
@@ -158,6 +162,17 @@ def test_measuring_warms_up_first_and_once():
     for _ in range(2):
         table.measure(times, lambda: calls.append(1))
     assert len(calls) == 3 and times.dense == pytest.approx(11.0)
+
+
+def test_what_a_file_says_of_the_stock_network_is_replaced(tmp_path):
+    path = tmp_path / "times.json"
+    path.write_text('{"Net, size": {"dense_ms": [9e9, 9e9, 9e9, 9e9, 9e9], "block_ms": []}}')
+    ticks = iter([0.0, 0.010, 1.0, 1.012])
+    table = BreakEvenTable("Net", str(path), clock=lambda: next(ticks))
+    times = table.of(("size",))
+    assert times.dense == 9e9
+    table.measure(times, lambda: None)
+    assert times.dense == pytest.approx(11.0)
 
 
 def test_the_file_is_written_when_blocks_pay_too(tmp_path):

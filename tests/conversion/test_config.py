@@ -83,6 +83,11 @@ def test_auto_blocks_are_multiples_of_32_near_128(size):
         assert -length % side == min(-length % other for other in range(64, 225, 32))
 
 
+def test_timings_without_timing_are_refused():
+    with pytest.raises(ValueError, match="'t.json' needs execution='auto'.*got 'sparse'"):
+        DynConvConfig(timings="t.json", execution="sparse")
+
+
 @pytest.mark.parametrize("settings", [
     dict(budget=0.0), dict(budget=1.5), dict(gate="se"), dict(tile=0), dict(per="pixel"),
     dict(execution="fast"), dict(temperature=((0.1, 1.0),)), dict(temperature=-1.0),
@@ -95,6 +100,7 @@ def test_auto_blocks_are_multiples_of_32_near_128(size):
     dict(temperature=((0, 5.0), (1.5, 2.0))), dict(temperature=((0, 1.0), (0.5,))),
     dict(temperature=((0, 1.0), (0.5, None))), dict(temperature=float("nan")), dict(skip=None),
     dict(skip=(1,)), dict(skip=("",)), dict(noise_until=None), dict(gate=["conv1x1"]),
+    dict(timings=3), dict(timings=True),
 ], ids=str)  # fmt: skip
 def test_dynconv_settings_out_of_range_are_refused_by_name(settings):
     (name,) = settings

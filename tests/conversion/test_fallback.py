@@ -125,8 +125,41 @@ def test_times_are_kept_in_a_file(tmp_path):
     for image in clip(14):
         again(image)
         shares.append(share(again))
-    assert shares[9] < 0.5 and shares[13] == 1.0  # the stock network needed no timing
-    assert again.ran_dense == shares[1:].count(1.0) <= 4
+    assert shares[9] < 0.5 and shares[13] == 1.0  # the blocks' times were known
+    assert again.ran_dense - 3 == shares[1:].count(1.0) <= 4
+
+
+def test_times_of_another_network_of_the_class_are_not_taken(tmp_path, caplog):
+    path = str(tmp_path / "times.json")
+    nets = []
+    for width in (None, 3):
+        net = network(Timed)
+        if width:
+            net.head = nn.Conv2d(net.head.in_channels, width, 1)
+        nets.append(converted(net, budget=0.3, replay=False, dense_fallback=path))
+        fallback = runtime_of(nets[-1]).fallback
+        fallback.table.clock = lambda net=nets[-1]: net.now
+        with caplog.at_level(logging.INFO):
+            known = fallback._times(clip(1)[0], (16, 16)).points()
+        for image in clip(14):
+            nets[-1](image)
+        assert known == [] and fallback._times(image, (16, 16)).points()
+    said = [r.getMessage() for r in caplog.records if "no times of this network" in r.getMessage()]
+    assert len(said) == 1 and "dense_fallback" in said[0]
+
+
+def test_a_frame_tells_what_timing_took():
+    net, told = timed(), []
+    net.on_dense = 100.0
+    for image in clip(4):
+        net(image)
+        told.append(runtime_of(net).stats["tuning_ms"])
+    assert told == [0.0, pytest.approx(300.0), 0.0, 0.0]
+    net, told = timed(), []
+    for image in clip(30):
+        net(image)
+        told.append(runtime_of(net).stats["tuning_ms"])
+    assert share(net) == 1.0 and sum(told) == pytest.approx(30.0)
 
 
 def test_a_path_that_does_not_work_is_refused_at_the_conversion(tmp_path):

@@ -1,5 +1,7 @@
 """A gated block: masked in training, sparse in evaluation."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -129,7 +131,7 @@ def test_within_a_stage_the_input_is_overwritten(monkeypatch):
 def test_auto_times_every_block_and_says_what_it_chose(caplog):
     net = gated(execution="auto")
     wanted = run(executing(gated(), "sparse"))
-    with caplog.at_level("INFO", logger="mmdyn.conversion.dynconv_runtime"):
+    with caplog.at_level("INFO", logger="mmdyn.conversion.choice"):
         for _ in range(4):
             assert torch.allclose(run(net), wanted, atol=1e-5)
     (text,) = [r.getMessage() for r in caplog.records]
@@ -148,6 +150,37 @@ def test_auto_times_every_block_and_says_what_it_chose(caplog):
     runtime_of(net).reset()
     run(net)
     assert runtime_of(net).stats["run_share"] == runtime_of(net).stats["executed_share"]
+
+
+def test_what_auto_found_out_is_kept_in_a_file(tmp_path, caplog):
+    path, said = str(tmp_path / "blocks.json"), []
+    for tile, timed in ((1, True), (1, False), (2, True)):
+        net, took = gated(execution="auto", timings=path, tile=tile), []
+        with caplog.at_level("INFO", logger="mmdyn.conversion.choice"):
+            for _ in range(3):
+                runtime_of(net).reset()
+                out = run(net)
+                took.append(runtime_of(net).stats["tuning_ms"])
+        assert torch.allclose(out, run(gated(execution="sparse", tile=tile)), atol=1e-5)
+        assert [ms > 0.0 for ms in took] == [timed, timed, False]  # the first warms up
+        said.append(caplog.records[-1].getMessage())
+        assert len(json.loads((tmp_path / "blocks.json").read_text())) == 6 * tile
+    assert len(caplog.records) == 3
+    assert [" ms, each" in text for text in said] == [True, False, True]
+    assert "timed in another run" in said[1]
+    lines = [text.split("\n")[1:] for text in said]
+    assert lines[0] == lines[1] != lines[2]
+
+
+def test_timings_of_another_network_are_not_taken(tmp_path):
+    path = str(tmp_path / "blocks.json")
+    for width in (4, 5):
+        net = network()
+        net.head = nn.Linear(16, width)
+        net = gated(net, execution="auto", timings=path)
+        run(net)
+        assert runtime_of(net).stats["tuning_ms"] > 0.0
+        run(net)
 
 
 def test_checkpointed_blocks_train_alike():

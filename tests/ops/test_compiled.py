@@ -53,7 +53,7 @@ for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.bool, torch.in
             assert torch.equal(mine, other)
 from mmdyn.ops.conv import reference as conv
 from mmdyn.ops.conv.linear import depthwise_taps
-for dtype in (torch.float32, torch.bfloat16, torch.float16):
+for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
     store, weight, bias = (torch.randn(*s).to(dtype) for s in ((9, 70), (4, 70), (70,)))
     store[3, 2] = float("nan")
     index = torch.randint(0, 9, (6, 4))
@@ -63,7 +63,8 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
             mine = depthwise_taps(store, index, weight, b, relu)
             exact = [x if x is None else x.double() for x in (store, weight, b)]
             other = conv.depthwise_taps(exact[0], index, exact[1], exact[2], relu)
-            close = dict(rtol=2 * torch.finfo(dtype).eps, atol=1e-5, equal_nan=True)
+            atol = 1e-12 if dtype == torch.float64 else 1e-5
+            close = dict(rtol=2 * torch.finfo(dtype).eps, atol=atol, equal_nan=True)
             assert mine.dtype == dtype and torch.allclose(mine.double(), other, **close), dtype
             assert mine.isnan().any() and (not relu or not (mine < 0).any())
             assert depthwise_taps(store, index[:0], weight, b, relu).shape == (0, 70)
@@ -156,6 +157,69 @@ def test_no_library_and_a_broken_one_leave_the_reference(tmp_path, caplog, monke
     assert not compiled.load(broken) and "cannot be loaded" in caplog.text
     monkeypatch.setenv("MMDYN_COMPILED", "0")
     assert not compiled.load()
+
+
+def test_a_library_that_lost_a_part_is_refused(library, tmp_path, caplog):
+    held = library.read_bytes()
+    for name, part in (("short.so", held[:200_000]), ("bare.so", held[:-32]), ("empty.so", b"")):
+        (tmp_path / name).write_bytes(part)
+        assert not compiled.load(tmp_path / name)
+        assert f"{name} cannot be loaded" in caplog.text
+    assert caplog.text.count("not as it was written: run python -m mmdyn.ops.compiled") == 3
+    (tmp_path / "text.so").write_bytes(b"text" + compiled._checksum(b"text"))
+    assert not compiled.load(tmp_path / "text.so")  # as written, and no library
+    assert caplog.text.count("not as it was written") == 3
+
+
+def test_words_that_switch_them_off(monkeypatch, caplog):
+    compiled._read_switch.cache_clear()
+    for given, on in (("0", False), ("off", False), ("False", False), ("no", False), ("1", True),
+                      ("on", True), ("TRUE", True), ("yes", True), ("", True)):  # fmt: skip
+        monkeypatch.setenv("MMDYN_COMPILED", given)
+        assert compiled.wanted() == on, given
+    assert not caplog.text
+    monkeypatch.setenv("MMDYN_COMPILED", "never")
+    assert compiled.wanted() and compiled.wanted()
+    assert caplog.text.count("expected MMDYN_COMPILED to be 1 or 0, got 'never'; it is 1") == 1
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch) -> Path:
+    """A folder for libraries, named by the variable, and a compiler that writes a word."""
+    script = tmp_path / "compiler"
+    script.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; printf word > "$2"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    monkeypatch.setenv("MMDYN_COMPILED_DIR", str(tmp_path / "new" / "mine"))
+    monkeypatch.setattr(compiled, "FOLDER", tmp_path / "package")
+    return tmp_path / "new" / "mine"
+
+
+def test_a_folder_of_the_users_own(quick, monkeypatch):
+    old = quick / f"{compiled._platform()}-0000.so"
+    quick.mkdir(parents=True)
+    old.write_text("another installation's")
+    made, name = compiled.build(), compiled.library_path().name
+    assert made == quick / name and old.exists()
+    assert made.read_bytes() == b"word" + compiled._checksum(b"word")
+    assert compiled.found() == [made]
+    compiled.FOLDER.mkdir()
+    (compiled.FOLDER / name).write_text("")
+    assert compiled.found() == [made, compiled.FOLDER / name]
+    tried = []
+    monkeypatch.setenv("MMDYN_COMPILED", "1")
+    monkeypatch.setattr(compiled, "_load", lambda path: tried.append(path))
+    assert not compiled.load() and tried == compiled.found()  # the next, where one is broken
+    monkeypatch.delenv("MMDYN_COMPILED_DIR")
+    assert compiled.found() == [compiled.FOLDER / name]
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_line(quick):
+    quick.parent.write_text("a file")
+    ran = subprocess.run([sys.executable, "-m", "mmdyn.ops.compiled"], cwd=ROOT, text=True,
+                         capture_output=True, check=False)  # fmt: skip
+    assert ran.returncode == 1 and ran.stderr.count("\n") == 1
+    assert f"cannot write into {quick}" in ran.stderr and "set MMDYN_COMPILED_DIR" in ran.stderr
 
 
 def test_another_pytorch_does_not_find_it(monkeypatch):

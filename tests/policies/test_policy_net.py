@@ -206,3 +206,15 @@ def test_the_operators_check_what_they_are_given():
         policy_logits(*good, weights[1:])
     with torch.no_grad(), pytest.raises(RuntimeError, match="gradient of shape"):
         policy_gradient(*good, weights, torch.ones(1, 2, 3))
+
+
+@compiled
+def test_a_picture_may_have_thousands_of_channels():
+    torch.manual_seed(0)
+    net = PolicyNet(4, picture=70_000)  # borders read as many zeros
+    features = torch.randn(1, 70_000, 3, 3), torch.randn(1, 3, 2, 2), torch.zeros(1, 2, 2)
+    torch.nn.init.normal_(net.correct.weight)
+    wanted = net(*features).detach()
+    with torch.no_grad():
+        found = policy_logits(*features, list(net.parameters()))
+    assert torch.allclose(found, wanted, atol=1e-3)
