@@ -1,6 +1,6 @@
 """Benchmarks as a Markdown table: what tools/benchmark.py measured, a row a share of blocks.
 
-    python tools/benchmark_table.py docs/benchmarks/*_fp32.json docs/benchmarks/*_bf16.json
+python tools/benchmark_table.py docs/benchmarks/*_fp32.json docs/benchmarks/*_bf16.json
 """
 
 from __future__ import annotations
