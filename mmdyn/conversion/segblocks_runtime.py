@@ -20,6 +20,7 @@ from mmdyn.conversion.padding import pad_to_blocks
 from mmdyn.conversion.replay import remove
 from mmdyn.conversion.report import ConversionReport, inspect
 from mmdyn.conversion.tracking import counted, detach
+from mmdyn.ops.transfer import Later
 from mmdyn.policies import ResolutionPolicy, select_cells
 
 logger = logging.getLogger(__name__)
@@ -118,17 +119,22 @@ class SegBlocksRuntime:
             half = run.block_losses(Level.HALF) if learns or policy.needs_gain else None
             gain = half - run.block_losses(Level.FULL) if policy.needs_gain else None
         scores = self._scores(policy, image, cells, gain, learns)
-        if not model.training:
-            _check_finite(image, scores, policy)
-        elif image.shape != call.image.shape:
+        finite = None if model.training else _finite(image, scores, policy)
+        if finite is not None and image.device.type == "cpu":
+            _check_finite(finite, image)
+        elif finite is None and image.shape != call.image.shape:
             self._warn_of_padding(call.image, image)
         drawn = policy.draw(scores) if learns else scores
         full = select_cells(drawn.detach(), count)
         decided = time.perf_counter()
-        grid = BlockGrid(torch.where(full, Level.FULL, Level.HALF).to(torch.uint8), block)
+        counts = [(count, cells[0] * cells[1] - count)] * image.shape[0]
+        levels = torch.where(full, Level.FULL, Level.HALF).to(torch.uint8)
+        grid = BlockGrid(levels, block, counts=counts)
         with ExitStack() as stack:
             seen = stack.enter_context(self.host.watch_losses(model)) if learns else []
             outputs, frame = run(grid)
+        if finite is not None and image.device.type != "cpu":  # was answered meanwhile
+            _check_finite(finite, image)
         if learns:
             gain = half - _pooled(seen, cells, block)
             outputs.update(policy.loss(scores, drawn, full, gain))
@@ -217,10 +223,15 @@ def _pooled(losses: list[Tensor], cells: Cells, block: Cells) -> Tensor:
     return F.adaptive_avg_pool2d(loss, cells)[:, 0]
 
 
-def _check_finite(image: Tensor, scores: Tensor, policy: ResolutionPolicy) -> None:
+def _finite(image: Tensor, scores: Tensor, policy: ResolutionPolicy) -> Later:
+    """Whether all is a number; a pixel that is none makes its cell's score none if it is read."""
+    return Later(torch.isfinite(scores if policy.reads_pixels else image).all())
+
+
+def _check_finite(finite: Later, image: Tensor) -> None:
     """Fused layers make numbers of pixels that are none, and what they say would look right."""
-    if policy.reads_pixels and bool(scores.isfinite().all()):
-        return  # a pixel that is no number makes its cell's score none
+    if finite.read():
+        return
     if not bool(torch.isfinite(image).all()):
         raise ValueError(
             "expected an image of finite numbers, and it holds NaN or infinite pixels; leave it "
