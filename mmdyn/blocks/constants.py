@@ -110,7 +110,8 @@ class Constants:
         self._asked = True
         if self._samples is None:
             self._samples = self._grouped()
-        found = [(torch.cat(v) != old).any() for v, old in self._samples if old.device == device]
+        here = [(v, old) for v, old in self._samples if old.device == device]
+        found = [(_bits(torch.cat(views)) != old).any() for views, old in here]
         return torch.stack(found).any() if found else torch.zeros((), dtype=torch.bool).to(device)
 
     def begin(self) -> None:
@@ -121,7 +122,7 @@ class Constants:
         if self._samples is None:
             self._samples = self._grouped()
         for views, looked in self._samples:
-            if not torch.equal(torch.cat(views), looked):
+            if not torch.equal(_bits(torch.cat(views)), looked):
                 self.forget()
                 return
 
@@ -133,7 +134,13 @@ class Constants:
                 views, looks = groups.setdefault((view.dtype, view.device), ([], []))
                 views.append(view)
                 looks.append(looked)
-        return [(views, torch.cat(looks)) for views, looks in groups.values()]
+        return [(views, _bits(torch.cat(looks))) for views, looks in groups.values()]
+
+
+def _bits(numbers: Tensor) -> Tensor:
+    """The same memory as whole numbers, of which each is equal to itself."""
+    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+    return numbers.view(whole.get(numbers.element_size(), torch.int64))
 
 
 def _marks(sources: list[Tensor]) -> list[tuple]:

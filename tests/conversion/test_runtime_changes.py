@@ -227,3 +227,12 @@ def test_timing_the_stock_network_is_no_change_of_weights():
         net(image)
         shares.append(share(net))
     assert runtime_of(net).fallback.enabled and all(s < 1.0 for s in shares[1:])
+
+
+def test_weights_that_are_no_numbers_are_no_change():
+    net, frames = converted(budget=0.25), clip(4)
+    with torch.no_grad():
+        net.head.bias[1] = float("nan")
+    for image in frames:
+        net(image)
+    assert share(net) < 1.0
