@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmdyn.blocks.frame import Frame
 from mmdyn.blocks.grid import BlockGrid
-from mmdyn.blocks.recording import InputRef, StoreRef, TableRef
+from mmdyn.blocks.recording import ConstantRef, InputRef, StoreRef, TableRef
 
 logger = logging.getLogger(__name__)
 
@@ -78,14 +78,16 @@ class StretchGraph:
     ) -> None:  # fmt: skip
         self._sources = sources
         self._members = {level: cells.clone() for level, cells in frame.grid.members.items()}
-        self._fixed = [
-            _twin(value) if isinstance(source, InputRef) else value
-            for source, value in zip(sources, values, strict=True)
-        ]
         self._inputs = [i for i, source in enumerate(sources) if isinstance(source, InputRef)]
         self._stores = [
             i for i, s in enumerate(sources) if isinstance(s, StoreRef) and frame.memory is not None
         ]
+        self._fixed: list = [
+            value if i in self._stores or isinstance(source, ConstantRef) else None
+            for i, (source, value) in enumerate(zip(sources, values, strict=True))
+        ]
+        for i in self._inputs:
+            self._fixed[i] = _twin(values[i])
         before = [self._fixed[i]._version for i in self._inputs]
         grid = frame.grid.replica(self._members)  # what comes from the host is there already
         self._out, self._replay = pool.capture(
