@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import lru_cache
 
 import torch
@@ -20,6 +21,7 @@ from mmdyn.ops.library import is_plain, undisturbed
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
 _PLAIN = Epilogue()
 _MOST_PACKED = 8  # orders of a weight that are kept
+_MOST_SHAPES = 64  # of an input, whose order is known
 
 
 @lru_cache(maxsize=8)
@@ -39,6 +41,14 @@ def fused_conv_works(dtype: torch.dtype) -> bool:
             return False
         exact = F.relu(F.conv2d(x.double(), weight.double()))
         return torch.allclose(out.double(), exact, rtol=2e-2, atol=2e-2)
+
+
+def order_of(packed: Tensor) -> bytes | None:
+    """How oneDNN laid out a weight; None where PyTorch does not tell."""
+    try:
+        return torch.ops.mkldnn._get_mkldnn_serialized_md(packed).numpy().tobytes()
+    except (RuntimeError, AttributeError):
+        return None
 
 
 def _run_fused(x, packed, bias, stride, dilation, groups, epilogue, residual) -> Tensor:
@@ -66,8 +76,10 @@ class PackedConv:
     def __init__(self, weight: Tensor, bias: Tensor | None, stride, dilation, groups: int) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         self.stride, self.dilation, self.groups = tuple(stride), tuple(dilation), groups
-        # By height and width: oneDNN orders a weight by these, and takes another order badly.
+        # By number, height and width: oneDNN orders a weight by these, and takes another order up
+        # to eight times as slowly. Most shapes share one order.
         self._packed: dict[tuple[int, ...], Tensor | UnfoldedConv] = {}
+        self._orders: dict[Hashable, Tensor | UnfoldedConv] = {}
         self._taps: Tensor | None = None  # (kh, kw, Cin / groups, Cout)
         self._panels: PackedPanels | None = None
 
@@ -97,7 +109,7 @@ class PackedConv:
         if isinstance(x, Windows):
             return self._in_place(x, epilogue, residual)
         if x.device.type == "cpu" and x.shape[0] and self._fusible(x, epilogue, residual):
-            packed = self._packed.get(tuple(x.shape[2:]))
+            packed = self._packed.get((x.shape[0], x.shape[2], x.shape[3]))
             packed = self._packed_for(x) if packed is None else packed
             if isinstance(packed, UnfoldedConv):
                 return packed(x, epilogue, residual)
@@ -108,15 +120,20 @@ class PackedConv:
         return epilogue(out, residual)
 
     def _packed_for(self, x: Tensor) -> Tensor | UnfoldedConv:
-        size = tuple(x.shape[2:])
-        if len(self._packed) == _MOST_PACKED:
-            self._packed.pop(next(iter(self._packed)))
+        number, _, *size = x.shape
         packed: Tensor | UnfoldedConv
-        if unfolding_pays(size, self.weight, self.stride, self.dilation, self.groups):
-            packed = UnfoldedConv(self.weight, self.bias, self.stride, self.dilation, size)
+        if unfolding_pays(tuple(size), self.weight, self.stride, self.dilation, self.groups):
+            how = (self.weight, self.bias, self.stride, self.dilation, tuple(size))
+            order: Hashable = tuple(size)
+            packed = self._orders.get(order) or UnfoldedConv(*how)
         else:
             packed = self._pack(self.weight, self.stride, self.dilation, self.groups, x.shape)
-        self._packed[size] = packed
+            order = order_of(packed) or tuple(size)
+            packed = self._orders.get(order, packed)
+        if len(self._packed) == _MOST_SHAPES or len(self._orders) == _MOST_PACKED:
+            self._packed.clear()
+            self._orders.clear()
+        self._orders[order] = self._packed[(number, *size)] = packed
         return packed
 
     def _panels_pay(self, x: Tensor) -> bool:

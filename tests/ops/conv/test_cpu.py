@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmdyn.ops.conv import Epilogue, PackedConv
-from mmdyn.ops.conv.cpu import fused_conv_works
+from mmdyn.ops.conv import Epilogue, PackedConv, cpu
+from mmdyn.ops.conv.cpu import fused_conv_works, order_of
 from mmdyn.ops.conv.reference import ACTIVATIONS
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3, torch.float64: 1e-12}
@@ -68,3 +68,28 @@ def test_inputs_and_residuals_of_any_memory_layout(dtype):
 
 def test_the_fused_path_is_the_one_tested():
     assert fused_conv_works(torch.float32)
+
+
+@torch.no_grad()
+def test_every_number_of_windows_finds_the_weight_in_the_order_that_onednn_wants():
+    """13 windows after 128 took eight times as long with the order of 128."""
+    weight, bias = torch.randn(512, 2048, 1, 1) * 0.02, torch.randn(512)
+    conv = PackedConv(weight, bias, (1, 1), (1, 1), 1)
+    wanted = {}
+    for number in (64, 13, 1, 64, 13):
+        x = torch.randn(number, 2048, 8, 8).contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(conv(x), F.conv2d(x, weight, bias), rtol=1e-4, atol=1e-4)
+        wanted[number] = order_of(conv._pack(weight, (1, 1), (1, 1), 1, x.shape))
+        assert order_of(conv._packed[number, 8, 8]) == wanted[number]
+    assert None not in wanted.values()
+    assert len(conv._orders) == len(set(wanted.values()))
+
+
+@torch.no_grad()
+def test_orders_are_given_up_when_they_are_many(monkeypatch):
+    monkeypatch.setattr(cpu, "_MOST_SHAPES", 3)
+    conv = PackedConv(torch.randn(8, 8, 1, 1), None, (1, 1), (1, 1), 1)
+    for number in range(1, 9):
+        x = torch.randn(number, 8, 9, 9).contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight), rtol=1e-4, atol=1e-4)
+        assert 1 <= len(conv._packed) <= 3
