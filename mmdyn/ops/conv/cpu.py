@@ -133,7 +133,7 @@ class PackedConv:
         if len(self._packed) == _MOST_SHAPES or len(self._orders) == _MOST_PACKED:
             self._packed.clear()
             self._orders.clear()
-        self._orders[order] = self._packed[(number, *size)] = packed
+        self._orders[order] = self._packed[(number, size[0], size[1])] = packed
         return packed
 
     def _panels_pay(self, x: Tensor) -> bool:
