@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "by_amx.h"
+#include "by_lanes.h"
 #include "by_squares.h"
 #include "by_taps.h"
 #include "rows.h"
@@ -70,12 +71,29 @@ void share(int64_t pixels, int64_t rows, int64_t outputs, const Part& part) {
   });
 }
 
+#ifdef HAS_TILES
+template <typename Isa>
+void share_strips(const Product<float>& p, int64_t windows) {
+  TORCH_CHECK(p.pass <= Isa::kLanes && p.across.size() % kFewest == 0 && p.source.channels >= Isa::kWidth,
+              "expected at most ", Isa::kLanes, " output channels a pass, squares by fours and ", Isa::kWidth,
+              " channels, got ", p.pass, ", ", p.across.size(), " and ", p.source.channels);
+  at::parallel_for(0, windows * Strip<Isa>::strips_of(p), 1,
+                   [&](int64_t begin, int64_t end) { run_strips<Isa>(p, begin, end); });
+}
+#endif
+
 // `squares`: the weight is that of products, not of taps.
 void run(const Product<float>& p, int64_t pixels, bool squares) {
   if (pixels == 0) return;
 #ifdef HAS_TILES
   const bool wide = tile_bits() == 512;
   TORCH_CHECK(wide || tile_bits() == 256, "this processor has neither AVX-512 nor AVX2: use conv_windows");
+  if (p.pass) {
+    const int64_t windows = pixels / (p.source.out_height * p.source.out_width);
+    if (wide) share_strips<Avx512>(p, windows);
+    else share_strips<Avx2>(p, windows);
+    return;
+  }
   const int64_t rows = wide ? Avx512::kRows : Avx2::kRows;
   if (squares) {
     const int64_t area = p.source.out_height * p.source.out_width;
@@ -122,19 +140,21 @@ Tensor means_of(const Tensor& store, const Tensor& index) {
 // The bounds of what is read below, all but the rows that an index names: those are the engine's own.
 void check_shapes(int64_t taps, int64_t channels, const Tensor& packed, int64_t outputs,
                   const std::optional<Tensor>& bias, const Tensor& out) {
-  const int64_t panels = (outputs + kPanel - 1) / kPanel;
   const bool floats = packed.scalar_type() == at::kFloat, squares = floats && packed.dim() == 4;
+  const int64_t panel = squares ? packed.size(3) : kPanel;
+  TORCH_CHECK(panel > 0, "expected a weight with output channels, got ", packed.sizes());
+  const int64_t panels = (outputs + panel - 1) / panel;
   const int64_t inputs = squares ? 16 * channels : taps * channels;
   const int64_t deep = floats ? inputs : (inputs + 31) / 32 * 32;
   TORCH_CHECK(packed.scalar_type() == out.scalar_type() && packed.is_contiguous(),
               "expected a packed weight of the type of its input, ", out.scalar_type(), ", got ",
               packed.scalar_type());
-  TORCH_CHECK(outputs > 0 && packed.numel() == panels * kPanel * deep, "expected an input of as many ",
+  TORCH_CHECK(outputs > 0 && packed.numel() == panels * panel * deep, "expected an input of as many ",
               "channels as the weight has, got ", channels, " with a packed weight of ", packed.sizes(),
               " for ", taps, " taps and ", outputs, " output channels");
   TORCH_CHECK(!bias || (bias->scalar_type() == at::kFloat && bias->is_contiguous() &&
-                        bias->numel() >= panels * kPanel),
-              "expected a float32 bias padded to ", panels * kPanel, " numbers");
+                        bias->numel() >= panels * panel),
+              "expected a float32 bias padded to ", panels * panel, " numbers");
 }
 
 // What both operators do once it is known where the inputs lie; `out` and `residual` are row by row.
@@ -150,6 +170,9 @@ void multiply(Product<T>& p, const Tensor& packed, const std::optional<Tensor>& 
   if (squares) {
     p.down = starts(p.source.out_height, p.source.dilation[0]);
     p.across = starts(p.source.out_width, p.source.dilation[1]);
+    if (packed.size(3) != kPanel) p.pass = packed.size(3);
+    TORCH_CHECK(!p.pass || (p.source.dilation[0] == 1 && p.source.dilation[1] == 1),
+                "expected no dilation for a weight in passes of ", p.pass);
   }
   run(p, out.numel() / outputs, squares);
 }

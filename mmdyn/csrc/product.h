@@ -17,6 +17,7 @@ struct Product {
   const float* bias;
   T* out;
   int64_t outputs, inputs;  // channels; taps times channels
+  int64_t pass;             // output channels that are computed together, in lanes; else 0
   bool relu;
 
   // Where squares of two by two outputs begin in a window; outputs of one lie a dilation apart.

@@ -84,14 +84,14 @@ template <typename Vector, int R, int V>
 // 14 pixels and 32 channels fill 28 of 32 registers.
 struct Avx512 {
   typedef float Vector __attribute__((vector_size(64)));
-  static constexpr int kRows = 14, kWidth = 16;
+  static constexpr int kRows = 14, kWidth = 16, kLanes = 24;
   template <int R, int V>
   __attribute__((target("avx512f"))) static void run(const Tile& t) { multiply_tile<Vector, R, V>(t); }
 };
 
 struct Avx2 {
   typedef float Vector __attribute__((vector_size(32)));
-  static constexpr int kRows = 6, kWidth = 8;
+  static constexpr int kRows = 6, kWidth = 8, kLanes = 12;
   template <int R, int V>
   __attribute__((target("avx2,fma"))) static void run(const Tile& t) { multiply_tile<Vector, R, V>(t); }
 };

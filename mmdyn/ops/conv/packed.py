@@ -10,11 +10,13 @@ multiply: an infinite one makes NaN of outputs that would be infinite, in the sq
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from mmdyn.ops.conv.panels import (
+    PANEL,
     pack_panels,
     pack_squares,
     packed_rows,
@@ -28,6 +30,8 @@ from mmdyn.ops.library import is_plain
 FEW = 6  # pixels of a block's side that leave oneDNN's registers half empty
 LEAST_CHANNELS = 16  # fewer are too little to copy at once
 _NO_HALO = (0, 0, 0, 0)
+_LANES = {512: 24, 256: 12}  # by bits of a register: as kLanes in csrc/tiles.h
+_RUN = 4  # squares beside each other, as kFewest in csrc/by_lanes.h
 _WASTE = 1.7  # outputs computed for one that is wanted, where squares still pay
 
 
@@ -45,6 +49,31 @@ def squares_pay(side, weight: Tensor, stride, dilation) -> bool:
         area *= length
         computed *= 2 * sum(-(-(length - p) // (2 * step)) for p in range(min(step, length)))
     return computed <= _WASTE * area
+
+
+def lanes(width: int, outputs: int) -> int:
+    """Output channels computed at once where a register holds one channel of many squares; else 0.
+
+    Registers of channels are half empty at 18 of them. Measured by tools/benchmark_convs.py, 38
+    windows, 2 threads: 18 to 18 channels at 32x32 pixels 0.96 ms for 1.46, 36 at 16x16 0.60 for
+    0.79, 72 at 8x8 0.39 for 0.43, but 64 at 32x32 5.99 for 4.74.
+
+    Args:
+        width: Outputs in a row of a window, at stride 1 and without dilation.
+        outputs: Output channels.
+    """
+    bits = _bits()
+    few = outputs < 64 or 0 < outputs % PANEL <= 8 if bits == 512 else outputs < 24
+    if not few or bits not in _LANES or -(-width // 2) % _RUN:
+        return 0
+    return -(-outputs // -(-outputs // _LANES[bits]))
+
+
+@lru_cache(maxsize=1)
+def _bits() -> int:
+    """Of the registers in use; 0 where nothing is compiled."""
+    known = getattr(torch.ops.mmdyn, "tile_bits", None)
+    return 0 if known is None else known()
 
 
 def tiles_serve(x: Tensor | Windows, groups: int = 1) -> bool:
@@ -94,13 +123,20 @@ class PackedPanels:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight, pad_bias(bias)
         self.outputs, self.kernel = weight.shape[0], tuple(weight.shape[2:])
-        self._packed: dict[bool, Tensor] = {}
+        self._packed: dict[int, Tensor] = {}
 
-    def packed(self, squares: bool = False) -> Tensor:
-        """The weight of taps, or of the products of squares."""
+    def packed(self, squares: int = 0) -> Tensor:
+        """The weight of taps; or of the products of squares, so many output channels a panel."""
         if squares not in self._packed:
-            self._packed[squares] = (pack_squares if squares else pack_panels)(self.weight)
+            made = pack_squares(self.weight, squares) if squares else pack_panels(self.weight)
+            self._packed[squares] = made
         return self._packed[squares]
+
+    def _panel(self, side: tuple[int, int], stride, dilation) -> int:
+        """Of the weight that serves for windows of that many outputs a side."""
+        if not squares_pay(side, self.weight, stride, dilation):
+            return 0
+        return (tuple(dilation) == (1, 1) and lanes(side[1], self.outputs)) or PANEL
 
     def windows(
         self, x: Tensor | Windows, stride, dilation, epilogue: Epilogue, residual: Tensor | None
@@ -110,9 +146,9 @@ class PackedPanels:
             x if isinstance(x, Windows) else (x, None, None, None, _NO_HALO)
         )
         relu, rest = _split(epilogue)
-        squares = squares_pay(output_side(x, self.kernel, dilation), self.weight, stride, dilation)
+        panel = self._panel(output_side(x, self.kernel, dilation), stride, dilation)
         out = packed_windows(
-            blocks, store, index, places, halo, self.packed(squares), self.outputs, self.kernel,
+            blocks, store, index, places, halo, self.packed(panel), self.outputs, self.kernel,
             self.bias, stride, dilation, relu, residual,
         )  # fmt: skip
         return out if rest is None else rest(out, None)

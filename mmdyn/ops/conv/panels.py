@@ -34,8 +34,8 @@ def pack_panels(weight: Tensor) -> Tensor:
 
 
 def pad_bias(bias: Tensor | None) -> Tensor | None:
-    """A bias (Cout,) in float32 with zeros behind, up to whole panels."""
-    return None if bias is None else F.pad(bias.float(), (0, -len(bias) % PANEL)).contiguous()
+    """A bias (Cout,) in float32 with zeros behind, for whole panels of any size."""
+    return None if bias is None else F.pad(bias.float(), (0, PANEL)).contiguous()
 
 
 def unpack_panels(packed: Tensor, outputs: int, kernel: Sequence[int], channels: int) -> Tensor:
@@ -45,16 +45,19 @@ def unpack_panels(packed: Tensor, outputs: int, kernel: Sequence[int], channels:
     return rows.unflatten(1, (*kernel, channels)).permute(0, 3, 1, 2)
 
 
-def pack_squares(weight: Tensor) -> Tensor:
+def pack_squares(weight: Tensor, panel: int = PANEL) -> Tensor:
     """A weight (Cout, Cin, 3, 3) for Winograd's F(2x2, 3x3): panels (n, 16, Cin, 32) of products.
+
+    With another `panel` the operator computes so many output channels at once, with a register for
+    one channel of many squares.
 
     Four outputs take 16 products instead of 36 (Lavin and Gray, CVPR 2016). Float32 only, where the
     result is as near to the exact one as by taps.
     """
     left = torch.tensor(_PRODUCTS, dtype=torch.float64)
     planes = torch.einsum("ij,ocjk,lk->iloc", left, weight.double(), left).flatten(0, 1)
-    planes = F.pad(planes.to(weight.dtype), (0, 0, 0, -weight.shape[0] % PANEL))
-    return planes.unflatten(1, (-1, PANEL)).permute(1, 0, 3, 2).contiguous()
+    planes = F.pad(planes.to(weight.dtype), (0, 0, 0, -weight.shape[0] % panel))
+    return planes.unflatten(1, (-1, panel)).permute(1, 0, 3, 2).contiguous()
 
 
 def _unpack_squares(packed: Tensor, outputs: int) -> Tensor:

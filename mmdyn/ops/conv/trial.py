@@ -19,6 +19,7 @@ from mmdyn.ops.windows.reference import gather_windows
 logger = logging.getLogger(__name__)
 
 _OUTPUTS, _CHANNELS, _SIDE = 40, 17, 4
+_FEW = 18
 _HALO, _NO_HALO = (1, 1, 1, 1), (0, 0, 0, 0)
 _NEAR = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
@@ -90,3 +91,14 @@ def _examples(dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
         yield got, torch.relu(wanted + residual.double())
         got = packed_windows(windows, None, None, None, _NO_HALO, packed, *how, None)
         yield got, torch.relu(wanted)
+    if dtype == torch.float32:
+        yield _example_of_lanes(weight[:_FEW], bias)
+
+
+def _example_of_lanes(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Few output channels, as many at once as the narrowest registers allow."""
+    windows = _draw(weight.dtype, 2, weight.shape[1], 5, 10)
+    residual = _draw(weight.dtype, 2, _FEW, 3, 8)
+    how = pack_squares(weight, _FEW // 2), _FEW, (3, 3), bias, (1, 1), (1, 1), True, residual
+    wanted = F.conv2d(windows.double(), weight.double(), bias[:_FEW].double()) + residual.double()
+    return packed_windows(windows, None, None, None, _NO_HALO, *how), torch.relu(wanted)
