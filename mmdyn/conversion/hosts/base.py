@@ -163,12 +163,13 @@ def semseg_output(logits: Tensor, size: tuple[int, int], valid: tuple[int, int] 
     valid = valid or size
     target = [max(v // 8, 1) for v in valid]
     steps = [max(n // t, 1) for n, t in zip(logits.shape[1:], target)]
-    small = logits[None, :, :: steps[0], :: steps[1]].float()
-    small = F.interpolate(small, target, mode="nearest")
+    small = logits[None, :, :: steps[0], :: steps[1]].to(torch.float32, copy=True)
+    if list(small.shape[2:]) != target:
+        small = F.interpolate(small, target, mode="nearest")
     pads = [max(s // 8, 1) - t for s, t in zip(size, target)]
     if any(p > 0 for p in pads):
         small = F.pad(small, (0, max(pads[1], 0), 0, max(pads[0], 0)), mode="replicate")
-    return TaskOutput("semseg", logits=small[0].detach().clone(), image_size=size)
+    return TaskOutput("semseg", logits=small[0].detach(), image_size=size)
 
 
 def _stream_of(meta: dict, position: int, clip_id: Callable) -> tuple[Hashable, int | None]:
