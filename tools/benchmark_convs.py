@@ -4,7 +4,8 @@
         [--json OUT.json]
 
 SIDE is that of a window's output. "Compiled" is what serves of the compiled ones: by taps or, in
-float32, in squares of two by two outputs. ``mmdyn/ops/conv`` decides by what this shows:
+float32, in squares of two by two outputs ("squares": registers of channels; with few of them,
+registers of squares may serve). ``mmdyn/ops/conv`` decides by what this shows:
 ``packed.py`` where the compiled convolutions are there, ``unfolded.py`` where they are not.
 """
 
@@ -24,7 +25,8 @@ from rich.table import Table
 
 from mmdyn.ops.allocator import keep_freed_memory
 from mmdyn.ops.conv.cpu import PackedConv, _run_fused, fused_conv_works
-from mmdyn.ops.conv.packed import PackedPanels, halos_pay, packed_windows, tiles_pay, tiles_work
+from mmdyn.ops.conv.packed import PackedPanels, halos_pay, squares_pay, tiles_pay, tiles_work
+from mmdyn.ops.conv.panels import PANEL, packed_windows
 from mmdyn.ops.conv.reference import Epilogue
 from mmdyn.ops.conv.unfolded import UnfoldedConv, unfolding_pays
 
@@ -33,7 +35,7 @@ SHAPES = [
     (38, 256, 256, 16), (21, 256, 256, 6), (21, 512, 512, 5), (38, 512, 512, 4), (60, 512, 512, 2),
 ]  # fmt: skip
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-WAYS = ("oneDNN", "unfolded", "taps", "compiled")
+WAYS = ("oneDNN", "unfolded", "taps", "squares", "compiled")
 RELU = Epilogue("relu")
 
 
@@ -50,22 +52,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def median_ms(calls: list[Callable], repeats: int) -> list[float]:
+def median_ms(calls: dict[str, Callable], repeats: int) -> dict[str, float]:
     """Of each call, in turn."""
-    times: list[list[float]] = [[] for _ in calls]
-    for call in calls:
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
         call()
     for _ in range(repeats):
-        for call, mine in zip(calls, times):
+        for name, call in calls.items():
             started = time.perf_counter()
             call()
-            mine.append((time.perf_counter() - started) * 1e3)
-    return [statistics.median(mine) for mine in times]
+            times[name].append((time.perf_counter() - started) * 1e3)
+    return {name: statistics.median(mine) for name, mine in times.items()}
 
 
 def measure(
     shape: tuple[int, ...], dtype: torch.dtype, repeats: int, kernel: int
-) -> tuple[list[float], str]:
+) -> tuple[dict[str, float], str]:
     """Milliseconds of oneDNN's, the unfolded and the compiled ones, and which of them serves."""
     n, channels, outputs, side = shape
     weight = torch.randn(outputs, channels, kernel, kernel).mul_(0.01).to(dtype)
@@ -73,16 +75,18 @@ def measure(
     x = torch.randn(n, channels, *size).to(dtype).to(memory_format=torch.channels_last)
     packed = PackedConv._pack(weight, one, one, 1, x.shape)
     unfolded, panels = UnfoldedConv(weight, bias, one, one, size), PackedPanels(weight, bias)
-    calls = [
-        lambda: _run_fused(x, packed, bias, one, one, 1, RELU, None),
-        lambda: unfolded(x, RELU, None),
-    ]
+    calls = {
+        "oneDNN": lambda: _run_fused(x, packed, bias, one, one, 1, RELU, None),
+        "unfolded": lambda: unfolded(x, RELU, None),
+    }
     serves = "unfolded" if unfolding_pays(size, weight, one, one, 1) else "oneDNN"
     if tiles_work(dtype):
         rest = (outputs, (kernel, kernel), panels.bias, one, one, True, None)
-        taps = (x, None, None, None, (0, 0, 0, 0), panels.packed(), *rest)
-        calls.append(lambda: packed_windows(*taps))
-        calls.append(lambda: panels.windows(x, one, one, RELU, None))
+        whole = (x, None, None, None, (0, 0, 0, 0))
+        calls["taps"] = lambda: packed_windows(*whole, panels.packed(), *rest)
+        if squares_pay((side, side), weight, one, one):
+            calls["squares"] = lambda: packed_windows(*whole, panels.packed(PANEL), *rest)
+        calls["compiled"] = lambda: panels.windows(x, one, one, RELU, None)
         pays = halos_pay(x[:, :, 2:, 2:]) if kernel > 1 else tiles_pay(size, (1, 1))
         serves = "compiled" if pays else serves
     return median_ms(calls, repeats), serves
@@ -99,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for shape in args.shape or SHAPES:
         ms, serves = measure(shape, dtype, args.repeats, args.kernel)
-        rows.append(dict(shape=shape, ms=dict(zip(WAYS, ms)), serves=serves))
+        rows.append(dict(shape=shape, ms=ms, serves=serves))
     show(rows, args.kernel)
     if args.json:
         save(
@@ -109,18 +113,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def show(rows: list[dict], kernel: int) -> None:
-    table = Table(
-        "windows", "in", "out", "side", "oneDNN ms", "GFLOP/s", "unfolded ms", "by taps ms",
-        "GFLOP/s", "compiled ms", "GFLOP/s", "serves",
-    )  # fmt: skip
+    heads = [head for way in WAYS for head in (f"{way} ms", "GFLOP/s")]
+    table = Table("windows", "in", "out", "side", *heads, "serves")
     for row in rows:
-        shape, ms = row["shape"], row["ms"].values()
-        n, channels, outputs, side = shape
+        n, channels, outputs, side = row["shape"]
         flops = 2e-6 * kernel**2 * n * side * side * channels * outputs
-        cells = [(f"{each:.2f}", f"{flops / each:.0f}") for each in ms]
-        cells += [("-", "-")] * (4 - len(ms))
-        table.add_row(*map(str, shape), *cells[0], cells[1][0], *cells[2], *cells[3], row["serves"])
-    Console(width=120).print(table)
+        cells: list[str] = []
+        for way in WAYS:
+            ms = row["ms"].get(way)
+            cells += ("-", "-") if ms is None else (f"{ms:.2f}", f"{flops / ms:.0f}")
+        table.add_row(*map(str, row["shape"]), *cells, row["serves"])
+    Console(width=170).print(table)
 
 
 if __name__ == "__main__":

@@ -54,9 +54,10 @@ def squares_pay(side, weight: Tensor, stride, dilation) -> bool:
 def lanes(width: int, outputs: int) -> int:
     """Output channels computed at once where a register holds one channel of many squares; else 0.
 
-    Registers of channels are half empty at 18 of them. Measured by tools/benchmark_convs.py, 38
-    windows, 2 threads: 18 to 18 channels at 32x32 pixels 0.96 ms for 1.46, 36 at 16x16 0.60 for
-    0.79, 72 at 8x8 0.39 for 0.43, but 64 at 32x32 5.99 for 4.74.
+    Registers of channels are half empty at 18 of them. Measured by tools/benchmark_convs.py on a
+    Xeon with AVX-512, 2 threads, 38 windows: 18 to 18 channels at 32x32 pixels 0.86 ms for 1.50
+    (oneDNN 1.13), 36 at 16x16 0.56 for 0.82, 72 at 16x16 1.60 for 1.87, but 64 at 32x32 6.0 for
+    4.7. With AVX2's registers 18 channels take 1.39 ms for 1.85, and 24 2.55 for 2.11.
 
     Args:
         width: Outputs in a row of a window, at stride 1 and without dilation.

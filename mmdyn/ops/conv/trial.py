@@ -92,13 +92,14 @@ def _examples(dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
         got = packed_windows(windows, None, None, None, _NO_HALO, packed, *how, None)
         yield got, torch.relu(wanted)
     if dtype == torch.float32:
-        yield _example_of_lanes(weight[:_FEW], bias)
+        yield _example_of_lanes(weight[:_FEW], drawn[:_FEW])
 
 
 def _example_of_lanes(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Few output channels, as many at once as the narrowest registers allow."""
     windows = _draw(weight.dtype, 2, weight.shape[1], 5, 10)
     residual = _draw(weight.dtype, 2, _FEW, 3, 8)
-    how = pack_squares(weight, _FEW // 2), _FEW, (3, 3), bias, (1, 1), (1, 1), True, residual
-    wanted = F.conv2d(windows.double(), weight.double(), bias[:_FEW].double()) + residual.double()
+    packed = pack_squares(weight, _FEW // 2)
+    how = packed, _FEW, (3, 3), pad_bias(bias), (1, 1), (1, 1), True, residual
+    wanted = F.conv2d(windows.double(), weight.double(), bias.double()) + residual.double()
     return packed_windows(windows, None, None, None, _NO_HALO, *how), torch.relu(wanted)

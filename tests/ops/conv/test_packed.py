@@ -130,7 +130,9 @@ needs_lanes = pytest.mark.skipif(not packed._bits(), reason="nothing is compiled
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("side", [(1, 8), (2, 32), (9, 16), (31, 31), (5, 24), (40, 8), (3, 7)], ids=str)
+@pytest.mark.parametrize(
+    "side", [(1, 8), (2, 32), (9, 16), (31, 31), (5, 24), (40, 8), (3, 7)], ids=str
+)
 @pytest.mark.parametrize("channels, outputs", [(16, 18), (20, 36), (40, 5), (33, 24), (17, 64)])
 def test_few_channels(side, channels, outputs, threads, request):
     """A register to one channel of many squares, one, two or four rows of them."""
