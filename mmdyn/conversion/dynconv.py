@@ -9,6 +9,7 @@ from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.convert import handles
 from mmdyn.conversion.dynamic import DynamicMixin, make_dynamic, runtime_of
 from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of
+from mmdyn.conversion.folding import fold_norms
 from mmdyn.conversion.gated import GATE, GatedMixin, chain_blocks, gate_block, guard_others
 from mmdyn.conversion.gating_report import GatingReport
 from mmdyn.conversion.residuals import Found, find_residuals
@@ -45,7 +46,11 @@ class DynConvMixin(DynamicMixin):
         if not self.training:
             runtime.constants.begin()
             runtime.masks.clear()
-            out = super().forward(*args, **kwargs)
+            runtime.running = True
+            try:
+                out = super().forward(*args, **kwargs)
+            finally:
+                runtime.running = False
             if runtime.config.execution == "auto":
                 runtime.choices.call_ended()
             return out
@@ -100,6 +105,9 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
     report.modules = len(blocks)
     runtime.report = report
     chain_blocks(model)
+    sides = [(found.block, found.branch.shortcut) for found in blocks]
+    shortcuts = [block.get_submodule(path) for block, path in sides if path is not None]
+    fold_norms(model, shortcuts, runtime)
     guard_others(model)
     make_dynamic(model, DynConvMixin, runtime)
     report.model = type(model).__name__

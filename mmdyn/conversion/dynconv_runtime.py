@@ -14,6 +14,7 @@ from mmdyn.blocks import Constants
 from mmdyn.conversion.choice import ChoiceTable
 from mmdyn.conversion.config import DynConvConfig
 from mmdyn.conversion.dynamic import runtime_of
+from mmdyn.conversion.folding import unfold_norms
 from mmdyn.conversion.gated import GATE, GatedMixin, ungate
 from mmdyn.conversion.gating_report import GatingReport
 from mmdyn.gating import (
@@ -44,6 +45,7 @@ class DynConvRuntime:
         selection: Opens tiles in evaluation in place of the thresholds, if it is there.
         excess: How much more tests execute than training; it aims so much lower (`DynConvHook`).
         density: Of the last calls in training mode, averaged.
+        running: Whether a call in evaluation is in progress.
     """
 
     def __init__(self, config: DynConvConfig) -> None:
@@ -58,6 +60,7 @@ class DynConvRuntime:
         self.selection = Selection(config.budget) if config.select == "topk" else None
         self.excess = 0.0
         self.density: float | Tensor = config.budget
+        self.running = False
         self._costs: dict[str, list[Cost]] | None = None
         self._now = 0.0
         self._idle_told = False
@@ -86,6 +89,7 @@ class DynConvRuntime:
     def undo(self, model: nn.Module) -> None:
         """Takes gates and hooks off the model's modules."""
         ungate(model)
+        unfold_norms(model)
 
     def inspect(self, model: nn.Module, trial: bool) -> GatingReport:
         """What was gated and what was not, and why."""

@@ -47,9 +47,10 @@ class PackedStep:
         Windows leave that row out: nothing after them reads it.
         """
         if self.linear is not None:
-            if inputs is not outputs:
-                rows = rows.index_select(0, tap_rows(inputs, outputs, self.shape).squeeze(1))
-            return self.linear(rows, self.epilogue)
+            if inputs is outputs:
+                return self.linear(rows, self.epilogue)
+            index = tap_rows(inputs, outputs, self.shape).squeeze(1)
+            return self.linear.of_rows(rows, index, self.epilogue)
         if self.windows and tiles is not None:
             return self._windows(rows, inputs, tiles)
         index = tap_rows(inputs, outputs, self.shape)
@@ -57,20 +58,23 @@ class PackedStep:
             return self.taps(rows, index, self.epilogue, None)
         return self._convolve(rows, index, self.shape.kernel)
 
+    def of_map(self, flat: Tensor, index: Tensor) -> Tensor:
+        """A matrix product on some pixels of a map (pixels, Cin): (len(index), Cout)."""
+        return self.linear.of_rows(flat, index, self.epilogue)
+
     def _convolve(self, rows: Tensor, index: Tensor, side: tuple[int, int]) -> Tensor:
-        """Gathers (n, side * side) rows a window and convolves them; rows of all results."""
-        picked = rows.index_select(0, index.flatten()).view(-1, *side, rows.shape[1])
-        out = self.conv(picked.permute(0, 3, 1, 2), self.epilogue)
+        """Convolves windows of (n, side * side) rows each; rows of all results."""
+        out = self.conv.of_rows(rows, index, side, self.epilogue)
         return out.permute(0, 2, 3, 1).reshape(-1, out.shape[1])
 
     def _windows(self, rows: Tensor, inputs: Places, tiles: Tiles) -> Tensor:
         index = tiles.window_rows(inputs, self.shape)
         shape, tile = self.shape, tiles.tile
-        side = tuple(
+        height, width = (
             (tile - 1) * s + (k - 1) * d + 1
             for k, s, d in zip(shape.kernel, shape.stride, shape.dilation)
         )
-        out = self._convolve(rows, index, side)
+        out = self._convolve(rows, index, (height, width))
         if tiles.kept is not None:
             out = out.index_select(0, tiles.kept)
         return out
@@ -132,9 +136,10 @@ class SparseBranch:
             empty = x.new_zeros(0, self.steps[-1].shape.out_channels)
             return Rows(empty, last, places[1:])
         flat = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-        first = places[0].flat
-        rows = flat.index_select(0, torch.cat([first, first.new_zeros(1)]))
-        for step, inputs, outputs in zip(self.steps, places, places[1:]):
+        index = torch.cat([places[0].flat, places[0].flat.new_zeros(1)])
+        direct = self.steps[0].linear is not None and places[0] is places[1]
+        rows = self.steps[0].of_map(flat, index) if direct else flat.index_select(0, index)
+        for step, inputs, outputs in list(zip(self.steps, places, places[1:]))[direct:]:
             if not step.shape.pointwise or inputs is not outputs:
                 rows[-1].zero_()
             rows = step(rows, inputs, outputs, tiles)

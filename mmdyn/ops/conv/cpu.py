@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 
 import torch
@@ -104,7 +104,7 @@ class PackedConv:
             (n, Cout, Hout, Wout), channels-last.
         """
         served = x.dtype == self.weight.dtype and tiles_serve(x, self.groups)
-        if served and (isinstance(x, Windows) or self._panels_pay(x)):
+        if served and (isinstance(x, Windows) or self._panels_pay(x.shape[2:])):
             return self._by_panels(x, epilogue, residual)
         if isinstance(x, Windows):
             return self._in_place(x, epilogue, residual)
@@ -136,9 +136,32 @@ class PackedConv:
         self._orders[order] = self._packed[(number, size[0], size[1])] = packed
         return packed
 
-    def _panels_pay(self, x: Tensor) -> bool:
-        kernel = self.weight.shape[2:]
-        side = output_side(x, kernel, self.dilation)
+    def of_rows(
+        self, store: Tensor, index: Tensor, side: tuple[int, int], epilogue: Epilogue = _PLAIN
+    ) -> Tensor:
+        """Runs it over windows whose pixels are rows of a store, which are read where they lie.
+
+        Args:
+            store: (rows, Cin).
+            index: (n, H * W) int64 rows.
+            side: H and W, halo included.
+            epilogue: Activation.
+
+        Returns:
+            (n, Cout, Hout, Wout), channels-last.
+        """
+        served = store.dtype == self.weight.dtype and tiles_serve(store, self.groups)
+        if served and self._panels_pay(side):
+            blocks = store.new_empty(len(index), store.shape[1], 0, 0)  # all of it is halo
+            places = torch.arange(index.numel(), device=index.device)
+            windows = Windows(blocks, store, index, places, (side[0], 0, side[1], 0))
+            return self._by_panels(windows, epilogue, None)
+        picked = store.index_select(0, index.flatten()).view(-1, *side, store.shape[1])
+        return self(picked.permute(0, 3, 1, 2), epilogue)
+
+    def _panels_pay(self, size: Sequence[int]) -> bool:
+        kernel = tuple(self.weight.shape[2:])
+        side = output_side(size, kernel, self.dilation)
         return tiles_pay(side, kernel) or squares_pay(side, self.weight, self.stride, self.dilation)
 
     def _by_panels(

@@ -90,6 +90,21 @@ class PackedLinear:
         )
         return out if residual is None else epilogue(out, residual)
 
+    def of_rows(self, store: Tensor, index: Tensor, epilogue: Epilogue = _PLAIN) -> Tensor:
+        """Runs the product on some rows of a store, which are read where they lie.
+
+        Args:
+            store: (rows, K).
+            index: (M,) int64 rows.
+            epilogue: Activation.
+
+        Returns:
+            (M, N).
+        """
+        if store.dtype == self.weight.dtype == torch.float32 and tiles_serve(store):
+            return self.panels(1).rows(store, index[:, None], epilogue, None)
+        return self(store.index_select(0, index), epilogue)
+
     def panels(self, taps: int) -> PackedPanels:
         """The weight in panels, K being so many taps of the same channels."""
         if self._panels is None:

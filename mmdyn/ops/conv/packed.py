@@ -85,11 +85,10 @@ def tiles_serve(x: Tensor | Windows, groups: int = 1) -> bool:
     return is_plain(data) and tiles_work(data.dtype)
 
 
-def output_side(x: Tensor | Windows, kernel, dilation) -> tuple[int, int]:
-    """Outputs a side of a convolution at stride 1."""
-    top, bottom, left, right = x.halo if isinstance(x, Windows) else _NO_HALO
-    height, width = x.shape[2] + top + bottom, x.shape[3] + left + right
-    return height - dilation[0] * (kernel[0] - 1), width - dilation[1] * (kernel[1] - 1)
+def output_side(size: Sequence[int], kernel, dilation) -> tuple[int, int]:
+    """Outputs a side of a convolution at stride 1 over windows of a height and width."""
+    height, width = (s - d * (k - 1) for s, d, k in zip(size, dilation, kernel))
+    return height, width
 
 
 def tiles_pay(side: tuple[int, int], kernel: Sequence[int]) -> bool:
@@ -147,7 +146,8 @@ class PackedPanels:
             x if isinstance(x, Windows) else (x, None, None, None, _NO_HALO)
         )
         relu, rest = _split(epilogue)
-        panel = self._panel(output_side(x, self.kernel, dilation), stride, dilation)
+        size = blocks.shape[2] + halo[0] + halo[1], blocks.shape[3] + halo[2] + halo[3]
+        panel = self._panel(output_side(size, self.kernel, dilation), stride, dilation)
         out = packed_windows(
             blocks, store, index, places, halo, self.packed(panel), self.outputs, self.kernel,
             self.bias, stride, dilation, relu, residual,

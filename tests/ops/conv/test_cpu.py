@@ -93,3 +93,31 @@ def test_orders_are_given_up_when_they_are_many(monkeypatch):
         x = torch.randn(number, 8, 9, 9).contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight), rtol=1e-4, atol=1e-4)
         assert 1 <= len(conv._packed) <= 3
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["compiled", "gathered"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize(
+    "side, kernel, stride, dilation",
+    [((10, 10), (3, 3), (1, 1), (1, 1)), ((8, 5), (3, 3), (1, 1), (2, 1)),
+     ((9, 9), (3, 3), (2, 2), (1, 1)), ((4, 7), (1, 3), (1, 2), (1, 1))],
+)  # fmt: skip
+def test_windows_of_rows(side, kernel, stride, dilation, groups, dtype, served, monkeypatch):
+    """Whole windows are read where their rows lie, or gathered first."""
+    if not served:
+        monkeypatch.setattr(cpu, "tiles_serve", lambda *args: False)
+    draw = torch.Generator().manual_seed(0)
+    store = torch.randn(70, 32, generator=draw).to(dtype)
+    index = torch.randint(0, 70, (3, side[0] * side[1]), generator=draw)
+    weight = torch.randn(24, 32 // groups, *kernel, generator=draw).mul_(0.1).to(dtype)
+    bias = torch.randn(24, generator=draw).to(dtype)
+    conv = PackedConv(weight, bias, stride, dilation, groups)
+    windows = store[index].view(3, *side, 32).permute(0, 3, 1, 2)
+    exact = weight.double(), bias.double(), stride, 0, dilation, groups
+    wanted = torch.relu(F.conv2d(windows.double(), *exact))
+    with torch.no_grad():
+        got = conv.of_rows(store, index, side, Epilogue("relu"))
+    check(got, wanted.to(dtype))
+    none = conv.of_rows(store, index[:0], side)
+    assert none.shape == (0, *wanted.shape[1:])

@@ -55,3 +55,17 @@ def test_tap_convolution(chunk, depthwise, dtype, monkeypatch):
         wanted = conv_taps(store.double(), index, flat.double(), bias.double(), depthwise)
         wanted = torch.relu(wanted + other.double()).to(dtype)
         check(conv(store, index, Epilogue("relu"), other), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("channels", [8, 32])
+def test_some_rows_of_a_store(channels, dtype):
+    draw = torch.Generator().manual_seed(0)
+    store = torch.randn(40, channels, generator=draw).to(dtype)
+    weight = torch.randn(channels, 24, generator=draw).mul_(0.1).to(dtype)
+    bias = torch.randn(24, generator=draw).to(dtype)
+    index = torch.tensor([3, 39, 0, 3, 17])
+    with torch.no_grad():
+        got = PackedLinear(weight, bias).of_rows(store, index, Epilogue("relu"))
+    wanted = torch.relu(store.double()[index] @ weight.double() + bias.double())
+    check(got, wanted.to(dtype))
