@@ -68,8 +68,16 @@ class Gate(nn.Module):
             if pooled is not None:
                 logits = logits + pooled.view(-1, 1, 1, 1)
             if self.norm is not None:
-                logits = self.norm(logits) * self.scale
+                logits = self._normalised(logits) * self.scale
             return logits + self.bias
+
+    def _normalised(self, logits: Tensor) -> Tensor:
+        """By the batch in training; by what was seen before where there are no two logits."""
+        assert self.norm is not None
+        if not self.norm.training or logits.numel() > 1:
+            return self.norm(logits)
+        norm = self.norm
+        return F.batch_norm(logits, norm.running_mean, norm.running_var, eps=norm.eps)
 
     def _apply(self, fn, recurse: bool = True):
         """Statistics and threshold stay float32 in a model that is cast to half precision."""
