@@ -52,8 +52,10 @@ class DynConvMixin(DynamicMixin):
         runtime.begin()
         try:
             out = super().forward(*args, **kwargs)
-        finally:
-            losses = runtime.finish(self)
+        except BaseException:
+            runtime.abandon()
+            raise
+        losses = runtime.finish(self)
         if isinstance(out, dict):
             out.update(losses)
         return out

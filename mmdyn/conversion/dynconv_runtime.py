@@ -120,6 +120,10 @@ class DynConvRuntime:
         else:
             self.count(path, executed.detach(), gate, total, dense=True)
 
+    def abandon(self) -> None:
+        """Ends a call in training mode that failed: it says nothing of the gates."""
+        self._costs = None
+
     def finish(self, model: nn.Module) -> dict[str, Tensor]:
         """Ends a call in training mode; the sparsity loss and the density of its gates."""
         costs, self._costs = self._costs or {}, None

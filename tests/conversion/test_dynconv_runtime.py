@@ -220,3 +220,12 @@ def test_gates_that_never_run_are_named_once(caplog):
         runtime_of(net).finish(net)
     (record,) = [r for r in caplog.records if "did not run" in r.getMessage()]
     assert "head.layer2.2" in record.getMessage() and "backbone" not in record.getMessage()
+
+
+def test_a_call_that_fails_says_nothing_of_its_gates(caplog):
+    net = gated().train()
+    with pytest.raises(RuntimeError):
+        net(torch.zeros(1, 5, 8, 8))  # three channels are expected
+    assert not [r for r in caplog.records if "did not run" in r.getMessage()]
+    net(images())
+    assert {"loss_sparsity", "density"} == runtime_of(net).losses.keys()
