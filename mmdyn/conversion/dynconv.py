@@ -128,7 +128,7 @@ def _reason(found: Found, config: DynConvConfig) -> str:
 def _gate_for(found: Found, config: DynConvConfig) -> Gate:
     gate = Gate(
         found.branch.steps[0].shape.in_channels, found.branch.stride[0], config.gate, config.tile,
-        config.norm, config.open_init,
+        config.norm, config.open_init, config.select == "topk",
     )  # fmt: skip
     like = next(found.block.parameters())
     gate.to(like.device, like.dtype if like.is_floating_point() else None)

@@ -272,9 +272,9 @@ def calibrate(model: nn.Module, run, tolerance: float = 0.002) -> tuple[float, f
         found, share = find_threshold(share_at, budget, float(kept[0]), tolerance)
         kept = [torch.full_like(threshold, found) for threshold in kept]
         if selection is not None:
-            scale = budget / share_at(found)
-            blocks = runtime.stats["blocks"]
-            selection.shares = {path: scale * part for path, part in blocks.items()}
+            mean, blocks = share_at(found), runtime.stats["blocks"]
+            for state, gate in zip(states_of(model), gates):
+                gate.part.fill_(blocks.get(state.path, mean) / mean)
     finally:
         runtime.selection = selection
         for gate, threshold in zip(gates, kept):
