@@ -205,11 +205,12 @@ class DynConvRuntime:
 
 
 def _joined(calls: list[Cost]) -> Cost:
-    """One cost of a block's calls on several batches."""
+    """One cost of a block's calls on several batches, whose maps may differ in size."""
     if len(calls) == 1:
         return calls[0]
-    shares = torch.cat([(c.executed + c.gate) / c.total for c in calls])
-    return Cost(shares * calls[0].total, 0.0, calls[0].total)
+    executed = torch.cat([c.executed + c.gate for c in calls])
+    total = sum(len(c.executed) * c.total for c in calls) / max(len(executed), 1)
+    return Cost(executed, 0.0, total or calls[0].total)
 
 
 def _check_images(costs: dict[str, Cost]) -> None:

@@ -230,3 +230,17 @@ def test_a_call_that_fails_says_nothing_of_its_gates(caplog):
     assert not [r for r in caplog.records if "did not run" in r.getMessage()]
     net(images())
     assert {"loss_sparsity", "density"} == runtime_of(net).losses.keys()
+
+
+def test_calls_on_maps_of_several_sizes_weigh_with_their_arithmetic():
+    net = gated(budget=0.9, noise_until=0.0)
+    runtime, small = runtime_of(net), images()[:, :, :6, :6]
+    for x in (images(), small):
+        run(net, x)
+    wanted = runtime.stats["executed_share"]
+    for gate in gates_of(net):
+        gate.train()  # norms stay as they are
+    runtime.begin()
+    for x in (images(), small):
+        net.features(x)
+    assert float(runtime.finish(net)["density"]) == pytest.approx(wanted, rel=1e-4)
