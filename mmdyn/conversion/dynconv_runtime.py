@@ -165,6 +165,8 @@ class DynConvRuntime:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(mean)
             mean /= torch.distributed.get_world_size()
+        # A step of no numbers, which a loss scaler skips, must not close all gates for good.
+        mean = torch.where(mean.isfinite(), mean, self.target)
         self.density = self.density + _FOLLOW * (mean - self.density)  # no wait for the device
         step = _FOLLOW * (mean - self.target) / self.target
         for gate in gates_of(model):

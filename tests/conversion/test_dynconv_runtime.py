@@ -244,3 +244,11 @@ def test_calls_on_maps_of_several_sizes_weigh_with_their_arithmetic():
     for x in (images(), small):
         net.features(x)
     assert float(runtime.finish(net)["density"]) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_batch_of_no_numbers_leaves_the_thresholds():
+    net = gated(noise_until=0.0).train()
+    net(images() * float("nan"))
+    assert torch.isnan(runtime_of(net).losses["density"])
+    assert all(float(gate.threshold) == 0.0 for gate in gates_of(net))
+    assert float(runtime_of(net).density) == 0.5
