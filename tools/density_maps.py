@@ -13,6 +13,7 @@ import argparse
 import cv2
 import numpy as np
 import torch
+from common.comparing import one_line_errors
 from mmengine.registry import DATASETS
 
 from mmdyn.conversion import is_converted, runtime_of
@@ -62,7 +63,8 @@ def main() -> None:
 
     rows, words = [], []
     for config, checkpoint in zip(args.pairs[::2], args.pairs[1::2]):
-        images, found, share = densities(config, checkpoint, args.count)
+        with one_line_errors():
+            images, found, share = densities(config, checkpoint, args.count)
         if not rows:
             rows.append([add_title(large(image), "image", size=11) for image in images])
         rows.append(

@@ -43,7 +43,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="weights; random ones by default")
     parser.add_argument("--shape", type=int, nargs="+", default=[512, 1024], metavar="SIDE")
     parser.add_argument("--block-size", type=int, default=128, help="side in pixels")
-    parser.add_argument("--method", choices=["blockcopy", "segblocks"], default="blockcopy")
+    parser.add_argument(
+        "--method", choices=["blockcopy", "segblocks"], help="by default the config's, or blockcopy"
+    )
     parser.add_argument("--active", type=float, default=0.3, help="share of the blocks executed")
     parser.add_argument("--clip", help="video file or folder of images")
     parser.add_argument("--frames", type=int, default=30, help="frames of the clip")
@@ -58,7 +60,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--shape takes one or two sides in pixels, got {args.shape}")
     if not 0 <= args.active <= 1:
         parser.error(f"--active is a share from 0 to 1, got {args.active}")
-    if args.clip and args.method != "blockcopy":
+    if args.clip and args.method not in (None, "blockcopy"):
         parser.error(f"--clip counts BlockCopy; leave it off for --method {args.method}")
     return args
 
@@ -137,6 +139,21 @@ def table_of(dense: dict, executed: dict, depth: int) -> Table:
     return table
 
 
+def method_of(model, args: argparse.Namespace) -> str:
+    """What to count: as asked, or what the config's line says.
+
+    Raises:
+        ValueError: It says DynConv, whose shares are known on images only.
+    """
+    own = type(model).method.lower() if mmdyn.is_converted(model) else "blockcopy"
+    if own == "dynconv" and args.method is None and not args.dense:
+        raise ValueError(
+            f"{args.config} has DynConv's gates, which decide by the image: tools/compare_gates.py "
+            "counts them on its test set; --dense counts the stock network, --method another one"
+        )
+    return args.method or own
+
+
 def prepare_clip(args: argparse.Namespace, model) -> None:
     """Converts the model for a clip, or gives its own conversion another budget or policy."""
     asked = dict(budget=args.budget, policy=args.policy)
@@ -154,6 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
             prepare_clip(args, model)
             dense, executed = executed_on_clip(model, args, pipeline_config(cfg))
         else:
+            args.method = method_of(model, args)
             if mmdyn.is_converted(model):
                 mmdyn.restore_model(model)
             dense, executed = executed_on_noise(model, args)

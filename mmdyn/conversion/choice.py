@@ -102,14 +102,17 @@ class Choice:
 
     @staticmethod
     def _size(x: Tensor) -> tuple:
-        """Sizes within a factor of two share their timing, on one device and number of threads."""
+        """Sizes within a factor of two share their timing, on one device and number of threads.
+
+        So do numbers of images: RoIs are another number in every image.
+        """
         pixels = (x.shape[2] * x.shape[3]).bit_length()
-        return x.shape[0], pixels, x.dtype, x.device, torch.get_num_threads()
+        return x.shape[0].bit_length(), pixels, x.dtype, x.device, torch.get_num_threads()
 
     def _key(self, x: Tensor) -> str:
         """What the timing is of, in a file."""
         images, pixels, dtype = self._size(x)[:3]
-        size = f"{images} x 2^{pixels} pixels"
+        size = f"2^{images} images x 2^{pixels} pixels"
         return ", ".join([self.table.network, self.path, size, str(dtype), machine_key(x.device)])
 
 

@@ -56,17 +56,17 @@ class _BlocksConfig:
         if self.block_size != "auto":
             size = self.block_size
             sides = size if isinstance(size, (list, tuple)) else (size, size)
-            if len(sides) != 2 or any(not isinstance(s, int) or s < 8 for s in sides):
+            if len(sides) != 2 or any(not isinstance(s, Integral) or s < 8 for s in sides):
                 raise ValueError(
                     "block_size must be an int >= 8, a pair of them or 'auto', "
-                    f"got {self.block_size}"
+                    f"got {self.block_size!r}"
                 )
 
     @property
     def sides(self) -> tuple[int, int]:
         """Height and width of a block; not for 'auto'."""
         size = self.block_size
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
+        return (size, size) if isinstance(size, Integral) else (size[0], size[1])
 
     def blocks_for(self, height: int, width: int) -> tuple[int, int]:
         """The block's height and width for an image of this size."""

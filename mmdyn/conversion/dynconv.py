@@ -57,8 +57,10 @@ class DynConvMixin(DynamicMixin):
         runtime.begin()
         try:
             out = super().forward(*args, **kwargs)
-        finally:
-            losses = runtime.finish(self)
+        except BaseException:
+            runtime.abandon()
+            raise
+        losses = runtime.finish(self)
         if isinstance(out, dict):
             out.update(losses)
         return out
@@ -134,7 +136,7 @@ def _reason(found: Found, config: DynConvConfig) -> str:
 def _gate_for(found: Found, config: DynConvConfig) -> Gate:
     gate = Gate(
         found.branch.steps[0].shape.in_channels, found.branch.stride[0], config.gate, config.tile,
-        config.norm, config.open_init,
+        config.norm, config.open_init, config.select == "topk",
     )  # fmt: skip
     like = next(found.block.parameters())
     gate.to(like.device, like.dtype if like.is_floating_point() else None)

@@ -124,6 +124,10 @@ class DynConvRuntime:
         else:
             self.count(path, executed.detach(), gate, total, dense=True)
 
+    def abandon(self) -> None:
+        """Ends a call in training mode that failed: it says nothing of the gates."""
+        self._costs = None
+
     def finish(self, model: nn.Module) -> dict[str, Tensor]:
         """Ends a call in training mode; the sparsity loss and the density of its gates."""
         costs, self._costs = self._costs or {}, None
@@ -165,6 +169,8 @@ class DynConvRuntime:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(mean)
             mean /= torch.distributed.get_world_size()
+        # A step of no numbers, which a loss scaler skips, must not close all gates for good.
+        mean = torch.where(mean.isfinite(), mean, self.target)
         self.density = self.density + _FOLLOW * (mean - self.density)  # no wait for the device
         step = _FOLLOW * (mean - self.target) / self.target
         for gate in gates_of(model):
@@ -205,11 +211,12 @@ class DynConvRuntime:
 
 
 def _joined(calls: list[Cost]) -> Cost:
-    """One cost of a block's calls on several batches."""
+    """One cost of a block's calls on several batches, whose maps may differ in size."""
     if len(calls) == 1:
         return calls[0]
-    shares = torch.cat([(c.executed + c.gate) / c.total for c in calls])
-    return Cost(shares * calls[0].total, 0.0, calls[0].total)
+    executed = torch.cat([c.executed + c.gate for c in calls])
+    total = sum(len(c.executed) * c.total for c in calls) / max(len(executed), 1)
+    return Cost(executed, 0.0, total or calls[0].total)
 
 
 def _check_images(costs: dict[str, Cost]) -> None:
@@ -272,9 +279,9 @@ def calibrate(model: nn.Module, run, tolerance: float = 0.002) -> tuple[float, f
         found, share = find_threshold(share_at, budget, float(kept[0]), tolerance)
         kept = [torch.full_like(threshold, found) for threshold in kept]
         if selection is not None:
-            scale = budget / share_at(found)
-            blocks = runtime.stats["blocks"]
-            selection.shares = {path: scale * part for path, part in blocks.items()}
+            mean, blocks = share_at(found), runtime.stats["blocks"]
+            for state, gate in zip(states_of(model), gates):
+                gate.part.fill_(blocks.get(state.path, mean) / mean)
     finally:
         runtime.selection = selection
         for gate, threshold in zip(gates, kept):

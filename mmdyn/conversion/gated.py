@@ -131,7 +131,7 @@ class GatedBlock:
             return self.branch.executed(enlarge(tiles, gate.tile, after).float(), size)
 
         return self.owner.selection(
-            self.path, logits, gate.macs(size), self.branch.macs(size), executed
+            self.path, logits, gate.macs(size), self.branch.macs(size), executed, gate.part
         )
 
     def watch(self, block: nn.Module) -> None:

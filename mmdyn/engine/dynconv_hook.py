@@ -54,7 +54,7 @@ class DynConvHook(Hook):
         self.batches, self.source, self.checkpoints = batches, source, checkpoints
         self._images: TrainingImages | None = None
         self._own: list[torch.Tensor] | None = None  # the training's thresholds
-        self._found: float | None = None  # the calibrated one, until weights change
+        self._found: dict[str, torch.Tensor] | None = None  # calibrated, until weights change
 
     def before_val(self, runner: Runner) -> None:
         if self._own is None:
@@ -135,12 +135,13 @@ class DynConvHook(Hook):
             kept = {name: value.clone() for name, value in model.state_dict().items()}
             try:
                 model.load_state_dict(state)  # averaged weights, where there are some
-                self._found = self._calibrate(runner, model, None)
+                found = self._calibrate(runner, model, None)
+                self._found = _calibrated(model) if found is not None else None
             finally:
                 model.load_state_dict(kept)
         if self._found is not None:
-            for name in [n for n in state if n.endswith(f"{GATE}.threshold")]:
-                state[name] = torch.full_like(state[name], self._found)
+            for name in self._found.keys() & state.keys():
+                state[name] = self._found[name].to(state[name], copy=True)
 
     def _kept(self, model) -> dict:
         """What a resume needs besides the weights."""
@@ -161,11 +162,10 @@ class DynConvHook(Hook):
     def _before(self, runner: Runner, dataloader) -> None:
         model = _model(runner)
         if self.batches:
-            self._found = self._calibrate(runner, model, dataloader)
-            for gate in gates_of(model):
-                broadcast(gate.threshold)
-                if self._found is not None:
-                    self._found = float(gate.threshold)
+            found = self._calibrate(runner, model, dataloader)
+            for value in _calibrated(model, copy=False).values():
+                broadcast(value)
+            self._found = _calibrated(model) if found is not None else None
         runtime_of(model).reset()
 
     def _calibrate(self, runner: Runner, model, dataloader) -> float | None:
@@ -212,6 +212,13 @@ class DynConvHook(Hook):
                 "the images differ from those of the calibration; give DynConvHook more batches "
                 "or source='test'"
             )
+
+
+def _calibrated(model, copy: bool = True) -> dict[str, torch.Tensor]:
+    """What calibration sets, by its name in the state dict."""
+    names = (f"{GATE}.threshold", f"{GATE}.part")
+    kept = {name: value for name, value in model.named_buffers() if name.endswith(names)}
+    return {name: value.clone() if copy else value for name, value in kept.items()}
 
 
 def _model(runner: Runner):

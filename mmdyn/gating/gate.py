@@ -25,9 +25,11 @@ class Gate(nn.Module):
         norm: Normalise the logits over the batch, so that their spread does not grow with the
             channels.
         open_init: Probability with which a position is open before training.
+        topk: Keep `part`.
 
     Attributes:
         threshold: Logit from which a position is open in evaluation; calibration sets it.
+        part: Share of the block's arithmetic that top-k gives it, in budgets; calibration sets it.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Gate(nn.Module):
         tile: int = 1,
         norm: bool = False,
         open_init: float = 0.9,
+        topk: bool = False,
     ) -> None:
         super().__init__()
         if kind not in KINDS:
@@ -53,6 +56,8 @@ class Gate(nn.Module):
         if norm:
             self.scale = nn.Parameter(torch.ones(1))
         self.register_buffer("threshold", torch.zeros(()))
+        if topk:
+            self.register_buffer("part", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to logits (N, 1, h, w), one a tile of the output; float32 or wider."""
@@ -68,8 +73,22 @@ class Gate(nn.Module):
             if pooled is not None:
                 logits = logits + pooled.view(-1, 1, 1, 1)
             if self.norm is not None:
-                logits = self.norm(logits) * self.scale
+                logits = self._normalised(logits) * self.scale
             return logits + self.bias
+
+    def _normalised(self, logits: Tensor) -> Tensor:
+        """By the batch in training; by what was seen before where there are no two logits."""
+        assert self.norm is not None
+        if not self.norm.training or logits.numel() > 1:
+            return self.norm(logits)
+        norm = self.norm
+        return F.batch_norm(logits, norm.running_mean, norm.running_var, eps=norm.eps)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        """A checkpoint of a network that was calibrated without top-k has no `part`."""
+        if "part" in self._buffers:
+            state_dict.setdefault(f"{prefix}part", self.part)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _apply(self, fn, recurse: bool = True):
         """Statistics and threshold stay float32 in a model that is cast to half precision."""

@@ -49,15 +49,10 @@ class Selection:
 
     Args:
         budget: Share of the arithmetic, gates included, that every image executes.
-
-    Attributes:
-        shares: By block; those of calibration, whose mean is the budget. Without them every block
-            gets the budget.
     """
 
     def __init__(self, budget: float) -> None:
         self.budget = budget
-        self.shares: dict[str, float] = {}
         self._left: Tensor | None = None
         self._seen: set[str] = set()
 
@@ -69,6 +64,7 @@ class Selection:
         gate: float,
         total: float,
         executed: Callable[[Tensor], Tensor],
+        part: Tensor | float = 1.0,
     ) -> Tensor:
         """The mask of a block, (N, 1, h, w) bool.
 
@@ -77,12 +73,13 @@ class Selection:
             logits: Of its gate, (N, 1, h, w).
             gate, total: Multiply-accumulates of an image, of the gate and of the whole branch.
             executed: See `select_within`.
+            part: Share of the block's arithmetic that it gets, in budgets.
         """
         if path in self._seen or self._left is None or len(self._left) != len(logits):
             self._seen.clear()
             self._left = torch.zeros(len(logits), device=logits.device)
         self._seen.add(path)
-        room = self._left + (self.shares.get(path, self.budget) * total - gate)
+        room = self._left + (part * self.budget * total - gate)
         mask, cost = select_within(logits, room, executed)
         self._left = room - cost
         return mask

@@ -16,6 +16,8 @@ from mmdyn.registry import METRICS
 
 _NAMES = ("AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)")
 
+_FAR = -1e6  # pixels, where a joint that is no number counts as
+
 
 @METRICS.register_module()
 class CocoKeypointMetric(BaseMetric):
@@ -49,6 +51,9 @@ class CocoKeypointMetric(BaseMetric):
             found = sample["pred_instances"]
             joints = np.asarray(found["keypoints"], np.float64)[0]
             scores = np.asarray(found["keypoint_scores"], np.float64)[0]
+            # pycocotools takes what is no number for a perfect match.
+            joints = np.where(np.isfinite(joints), joints, _FAR)
+            scores = np.where(np.isfinite(scores), scores, 0.0)
             self.results.append(
                 dict(
                     image_id=sample["img_id"],

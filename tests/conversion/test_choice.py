@@ -24,6 +24,16 @@ def test_fixed_costs_are_not_taken_for_the_shares():
     assert found.wanted(torch.zeros(1, 4, 64, 64), 0.39) == "both"
 
 
+def test_numbers_of_images_within_a_factor_of_two_share_their_timing():
+    found, wanted = Choice(), []
+    for rois in (33, 40, 63, 34, 57, 48, 64):
+        x = X.expand(rois, -1, -1, -1)
+        wanted.append(found.wanted(x, 0.1))
+        if wanted[-1] == "both":
+            found.learn(x, 5e-3, [(0.25, 1e-3), (0.75, 2e-3)])
+    assert wanted == ["both", "both", *["sparse"] * 4, "both"]
+
+
 def test_always_and_never():
     assert learnt(5e-3, lambda share: 6e-3 + share * 1e-3)[1] == 0.0
     assert learnt(5e-3, lambda share: 1e-3 + share * 1e-3)[1] > 1.0

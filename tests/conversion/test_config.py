@@ -115,3 +115,8 @@ def test_dynconv_settings_as_config_files_and_numpy_spell_them():
     )  # fmt: skip
     assert stepped(config.temperature, 1.0) == 0.5
     assert stepped(DynConvConfig(temperature=np.float32(0.5)).temperature, 0.3) == 0.5
+
+
+def test_a_block_size_may_be_numpys():
+    assert SegBlocksConfig(block_size=np.int64(64)).blocks_for(100, 100) == (64, 64)
+    assert BlockCopyConfig(block_size=(np.int32(32), 64)).sides == (32, 64)

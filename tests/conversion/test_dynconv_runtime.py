@@ -38,7 +38,7 @@ def test_topk_meets_the_budget_in_every_image(tile, calibrated):
     x = images(6) * torch.tensor([0.2, 0.5, 1.0, 1.5, 2.0, 4.0]).view(-1, 1, 1, 1)
     if calibrated:
         mmdyn.calibrate(net, lambda: run(net, x))
-        assert len(set(runtime_of(net).selection.shares.values())) > 1
+        assert len({float(gate.part) for gate in gates_of(net)}) > 1
     together = run(net, x)
     for k in range(len(x)):
         runtime_of(net).reset()
@@ -72,13 +72,14 @@ def test_calibration_sees_weights_that_were_written_past_their_counters():
     assert runtime_of(net).stats["executed_share"] == pytest.approx(0.4, rel=0.01)
 
 
-def test_a_saved_and_loaded_gated_network_decides_alike():
-    net = gated()
+@pytest.mark.parametrize("select", ["threshold", "topk"])
+def test_a_saved_and_loaded_gated_network_decides_alike(select):
+    net = gated(select=select)
     mmdyn.calibrate(net, lambda: run(net))
     file = io.BytesIO()
     torch.save(net.state_dict(), file)
     file.seek(0)
-    other = gated(network(4))
+    other = gated(network(4), select=select)
     other.load_state_dict(torch.load(file))
     assert torch.equal(run(other), run(net))
 
@@ -220,3 +221,34 @@ def test_gates_that_never_run_are_named_once(caplog):
         runtime_of(net).finish(net)
     (record,) = [r for r in caplog.records if "did not run" in r.getMessage()]
     assert "head.layer2.2" in record.getMessage() and "backbone" not in record.getMessage()
+
+
+def test_a_call_that_fails_says_nothing_of_its_gates(caplog):
+    net = gated().train()
+    with pytest.raises(RuntimeError):
+        net(torch.zeros(1, 5, 8, 8))  # three channels are expected
+    assert not [r for r in caplog.records if "did not run" in r.getMessage()]
+    net(images())
+    assert {"loss_sparsity", "density"} == runtime_of(net).losses.keys()
+
+
+def test_calls_on_maps_of_several_sizes_weigh_with_their_arithmetic():
+    net = gated(budget=0.9, noise_until=0.0)
+    runtime, small = runtime_of(net), images()[:, :, :6, :6]
+    for x in (images(), small):
+        run(net, x)
+    wanted = runtime.stats["executed_share"]
+    for gate in gates_of(net):
+        gate.train()  # norms stay as they are
+    runtime.begin()
+    for x in (images(), small):
+        net.features(x)
+    assert float(runtime.finish(net)["density"]) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_batch_of_no_numbers_leaves_the_thresholds():
+    net = gated(noise_until=0.0).train()
+    net(images() * float("nan"))
+    assert torch.isnan(runtime_of(net).losses["density"])
+    assert all(float(gate.threshold) == 0.0 for gate in gates_of(net))
+    assert float(runtime_of(net).density) == 0.5

@@ -96,6 +96,17 @@ def test_the_last_checkpoint_is_calibrated_before_any_validation(options, tmp_pa
     assert executed(runner, middle["state_dict"]) > 0.52
 
 
+@pytest.mark.parametrize("options", [{}, AVERAGES], ids=["plain", "averaged"])
+@pytest.mark.parametrize("interval", [0, ITERS])
+def test_the_last_checkpoint_keeps_what_topk_gives_each_block(options, interval, tmp_path):
+    options = {"model.select": "topk", "default_hooks.checkpoint.interval": ITERS, **options}
+    runner, _ = trained(tmp_path, interval, **options)
+    state = torch.load(tmp_path / "work" / f"iter_{ITERS}.pth", weights_only=False)["state_dict"]
+    parts = torch.stack([v for name, v in state.items() if name.endswith("dynconv_gate.part")])
+    assert parts.std() > 0.01
+    assert executed(runner, state) == pytest.approx(0.5, abs=0.03)
+
+
 def test_training_goes_on_with_its_own_thresholds(tmp_path):
     hook = dict(checkpoints="none")
     runner, seen = trained(tmp_path, ITERS // 2, hook, **{"model.noise_until": 1.0})

@@ -30,14 +30,16 @@ class Basic(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1; the stride in the 3x3 or (caffe) in the first."""
 
-    def __init__(self, inputs=16, mid=8, outputs=16, stride=1, dilation=1, groups=1, caffe=False):
+    def __init__(
+        self, inputs=16, mid=8, outputs=16, stride=1, dilation=1, groups=1, caffe=False, last=1
+    ) -> None:
         super().__init__()
         first, second = (stride, 1) if caffe else (1, stride)
         self.conv1 = nn.Conv2d(inputs, mid, 1, first, bias=False)
         self.bn1 = nn.BatchNorm2d(mid)
         self.conv2 = nn.Conv2d(mid, mid, 3, second, dilation, dilation, groups, bias=False)
         self.bn2 = nn.BatchNorm2d(mid)
-        self.conv3 = nn.Conv2d(mid, outputs, 1, bias=False)
+        self.conv3 = nn.Conv2d(mid, outputs, 1, groups=last, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = side(inputs, outputs, stride)
@@ -85,6 +87,8 @@ BLOCKS = {
     "bottleneck dilation 4": lambda: Bottleneck(dilation=4),
     "bottleneck groups": lambda: Bottleneck(groups=4),
     "bottleneck groups stride 2": lambda: Bottleneck(outputs=24, stride=2, groups=2),
+    "bottleneck groups in the last": lambda: Bottleneck(last=4),
+    "bottleneck depthwise in the last": lambda: Bottleneck(mid=16, last=16),
     "inverted": lambda: Inverted(),
     "inverted 5x5": lambda: Inverted(kernel=5),
     "inverted dilation 2": lambda: Inverted(dilation=2),

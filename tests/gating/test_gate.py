@@ -72,6 +72,26 @@ def test_a_gate_in_half_precision_decides_in_float32(dtype):
     assert torch.equal(half(x), gate(x.float())) and half(x).dtype == torch.float32
 
 
+def test_a_checkpoint_without_topk_leaves_the_part():
+    plain, gate = Gate(4), Gate(4, topk=True)
+    gate.part.fill_(1.5)
+    state = plain.state_dict()
+    gate.load_state_dict(state)
+    assert float(gate.part) == 1.5 and "part" not in state
+
+
+def test_a_single_logit_is_normalised_by_what_was_seen_before():
+    gate = Gate(4, tile=8, norm=True).train()
+    gate(torch.randn(3, 4, 8, 8))
+    seen = gate.norm.running_mean.clone(), gate.norm.running_var.clone()
+    x = torch.randn(1, 4, 8, 8)
+    found = gate(x)  # batch norm has no variance of one value, and raises
+    assert gate(x[:0]).shape == (0, 1, 1, 1)
+    assert torch.equal(gate.norm.running_mean, seen[0])
+    assert torch.equal(gate.norm.running_var, seen[1])
+    assert torch.equal(found, gate.eval()(x))
+
+
 @pytest.mark.parametrize(("kind", "wanted"), [("conv1x1", 6 * 24), ("squeeze", 6 * 24 * 9 + 6)])
 def test_macs_are_counted(kind, wanted):
     assert Gate(6, 2, kind).macs((8, 12)) == wanted

@@ -38,5 +38,4 @@ def test_what_a_block_leaves_goes_to_the_next():
     counts = [int(choose(str(k), logits, 0.0, 30.0, plain).sum()) for k in range(4)]
     assert counts == [1, 2, 1, 2]  # 15 of 30 each: 5 are left, then none
     assert int(choose("0", logits, 0.0, 30.0, plain).sum()) == 1  # a new call
-    choose.shares = {"0": 1.0}
-    assert int(choose("0", logits, 0.0, 30.0, plain).sum()) == 3
+    assert int(choose("0", logits, 0.0, 30.0, plain, part=2.0).sum()) == 3

@@ -67,6 +67,11 @@ def test_lost_poses_score_nothing(people):
     assert evaluate(people[0] + 1000, people[1])["coco/AP"] == 0
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_poses_of_no_numbers_score_nothing(people, value):
+    assert evaluate(np.full_like(people[0], value), people[1])["coco/AP"] == 0
+
+
 def test_people_without_a_count_of_joints_count(people):
     joints, path = people
     with open(path) as file:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmdyn.models.classification import CIFARResNet
-from tools.model_converters.cifar_resnet import convert_names, read_state
+from tools.model_converters.cifar_resnet import convert_names, main, read_state
 
 
 def published(depth=8):
@@ -36,3 +36,15 @@ def test_names_fit_the_network(tmp_path):
 def test_another_network_is_refused():
     with pytest.raises(ValueError, match="another network"):
         convert_names({"features.0.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is the file whole"), (b"hello\n", "is the file whole"), ([1, 2], "no state dict")],
+)
+def test_what_is_no_checkpoint_is_refused_in_a_line(tmp_path, content, words, monkeypatch):
+    source = tmp_path / "x.th"
+    source.write_bytes(content) if isinstance(content, bytes) else torch.save(content, source)
+    monkeypatch.setattr("sys.argv", ["cifar_resnet.py", str(source), str(tmp_path / "out.pth")])
+    with pytest.raises(SystemExit, match=words):
+        main()

@@ -39,3 +39,5 @@ def test_it_draws_images_and_densities(tiny, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     picture = cv2.imread(str(out))
     assert picture.shape[1] == 1600 and picture.std() > 10
+    missing = tiny.run("density_maps", config, tmp_path / "no.pth", "--out", out)
+    assert "no.pth is missing" in missing.stderr and "Traceback" not in missing.stderr

@@ -88,3 +88,16 @@ def test_another_method_has_no_clip(tool: ModuleType, tiny: SimpleNamespace) -> 
     line = ["model.type=mmdyn.SegBlocks", "model.host=EncoderDecoder", "model.block_size=32"]
     with pytest.raises(SystemExit, match="got SegBlocks; name the stock config"):
         tool.main([tiny.config, "--clip", tiny.clip, "--cfg-options", *line])
+
+
+def test_the_config_says_what_is_counted(tool: ModuleType, tiny: SimpleNamespace) -> None:
+    def method(line: str, *asked: str) -> str:
+        options = {"model.type": f"mmdyn.{line}", "model.host": "EncoderDecoder"}
+        model = build_model(read_config(tiny.config, options))
+        return tool.method_of(model, tool.parse_args([tiny.config, *asked]))
+
+    assert method("SegBlocks") == "segblocks" and method("BlockCopy") == "blockcopy"
+    assert method("DynConv", "--method", "blockcopy") == "blockcopy"
+    method("DynConv", "--dense")
+    with pytest.raises(ValueError, match="DynConv's gates, which decide by the image"):
+        method("DynConv")

@@ -41,3 +41,14 @@ def test_what_cannot_be_is_refused(tmp_path, arguments, weights, words):
     assert not (tmp_path / "b.pth").exists()
     with pytest.raises(SystemExit, match="no checkpoint at none.pth"):
         publish.main(["none.pth", "b.pth"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is the file whole"), (b"hello\n", "is the file whole"), ([1, 2], "no state_dict")],
+)
+def test_what_is_no_checkpoint_is_refused_in_a_line(tmp_path, content, words):
+    source = tmp_path / "x.pth"
+    source.write_bytes(content) if isinstance(content, bytes) else torch.save(content, source)
+    with pytest.raises(SystemExit, match=words):
+        publish.main([str(source), str(tmp_path / "b.pth")])

@@ -183,3 +183,11 @@ def test_a_file_that_is_not_there_is_no_reason_to_trust_it(tmp_path, monkeypatch
     with pytest.raises(SystemExit, match="there is no file .*no.pth") as ended:
         tool.main()
     assert "--trust" not in str(ended.value)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("content", [b"", b"hello\n"])
+def test_a_broken_file_is_no_reason_to_trust_it(tmp_path, content, trust):
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="is the file whole"):
+        tool.read(tmp_path / "x.pth", trust)

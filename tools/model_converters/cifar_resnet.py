@@ -34,10 +34,23 @@ def convert_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a file that may also hold a training state."""
+    """The weights in a file that may also hold a training state.
+
+    Raises:
+        ValueError: If it holds none, or is broken.
+    """
     compat.allow_checkpoint_logs()
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded.get("state_dict", loaded)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a broken file makes whatever its bytes happen to say
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be read ({said[:200]}); is the file whole?") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no state dict; expected names of weights with tensors")
+    return state
 
 
 def main() -> None:

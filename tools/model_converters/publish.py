@@ -20,6 +20,22 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def read(path: str) -> dict:
+    """A checkpoint.
+
+    Raises:
+        ValueError: If the file is none, or broken.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # a broken file makes whatever its bytes happen to say
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be read ({said[:200]}); is the file whole?") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise ValueError(f"{path} is no checkpoint of mmengine: it has no state_dict")
+    return checkpoint
+
+
 def published(checkpoint: dict, drop: list[str]) -> dict:
     """The state dict in float16 and what the data set calls its classes.
 
@@ -47,10 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     if not Path(args.source).is_file():
         sys.exit(f"publish.py: no checkpoint at {args.source}")
-    checkpoint = torch.load(args.source, map_location="cpu", weights_only=False)
     try:
-        content = published(checkpoint, args.drop)
-    except (KeyError, ValueError) as error:
+        content = published(read(args.source), args.drop)
+    except ValueError as error:
         sys.exit(f"publish.py: {error}")
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, args.out)

@@ -9,6 +9,7 @@ converted.
 """
 
 import argparse
+import pickle
 import re
 from pathlib import Path
 
@@ -88,11 +89,12 @@ def read(path: Path, trust: bool) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=not trust)
     except Exception as error:
-        if trust:
-            raise
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if trust or not isinstance(error, pickle.UnpicklingError):
+            raise ValueError(f"{path} cannot be read ({said}); is the file whole?") from error
         raise ValueError(
-            f"{path} holds more than tensors ({str(error).splitlines()[0]}); if you trust its "
-            "source, let it run its code with --trust"
+            f"{path} holds more than tensors or is broken ({said}); if you trust its source, let "
+            "it run its code with --trust"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):

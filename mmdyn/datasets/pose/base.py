@@ -36,7 +36,7 @@ class PoseDataset(BaseDataset):
         """An item of joints (K, 2) and flags (K,); the box is that of the visible joints."""
         keypoints = np.asarray(joints, np.float32).reshape(1, -1, 2)
         flags = (np.asarray(visible, np.float32) > 0).astype(np.float32).reshape(1, -1)
-        names = self.METAINFO["keypoint_names"]
+        names = self._metainfo["keypoint_names"]
         if keypoints.shape[1] != len(names) or flags.shape[1] != len(names):
             raise ValueError(
                 f"expected {len(names)} joints ({', '.join(names)}) in {self.ann_file}, got "
@@ -54,7 +54,7 @@ class PoseDataset(BaseDataset):
             img_path=os.path.join(folder, image),
             keypoints=keypoints,
             keypoints_visible=flags,
-            flip_indices=list(self.METAINFO["flip_indices"]),
+            flip_indices=list(self._metainfo["flip_indices"]),
             **facts,
         )
 

@@ -51,7 +51,8 @@ class CocoKeypointDataset(PoseDataset):
         for entry in content["annotations"]:
             image = images[entry["image_id"]]
             box = self._box(entry["bbox"], image["width"], image["height"])
-            joints = np.asarray(entry.get("keypoints", ()), np.float32).reshape(-1, 3)
+            unknown = [0] * 3 * len(self._metainfo["keypoint_names"])
+            joints = np.asarray(entry.get("keypoints", unknown), np.float32).reshape(-1, 3)
             useless = not self.test_mode and not (joints[:, 2:] > 0).any()
             if entry.get("iscrowd") or box is None or useless:
                 continue

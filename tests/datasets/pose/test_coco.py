@@ -1,5 +1,7 @@
 """COCO's people: who is kept, and their boxes."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,22 @@ def test_crowds_empty_boxes_and_unlabelled_people_are_left_out(people, tmp_path)
 def test_labelled_but_hidden_joints_count_as_visible(people, tmp_path):
     path = people.coco(tmp_path, [(1, (0, 0, 40, 30), joints(1), {})])
     assert load(path).get_data_info(0)["keypoints_visible"].all()
+
+
+def test_people_without_annotated_joints_are_of_the_test_set(people, tmp_path):
+    path = people.coco(tmp_path, [(1, (0, 0, 40, 30), joints(), {})])
+    content = json.loads(path.read_text())
+    del content["annotations"][0]["keypoints"]
+    path.write_text(json.dumps(content))
+    (person,) = load(path, test_mode=True)
+    assert person["keypoints"].shape == (1, 17, 2) and not person["keypoints_visible"].any()
+
+
+def test_metainfo_replaces_the_joints(people, tmp_path):
+    path = people.coco(tmp_path, [(1, (0, 0, 40, 30), joints()[:3], {})])
+    names = dict(keypoint_names=("nose", "left_eye", "right_eye"), flip_indices=(0, 2, 1))
+    (person,) = load(path, metainfo=names)
+    assert person["keypoints"].shape == (1, 3, 2) and person["flip_indices"] == [0, 2, 1]
 
 
 def test_another_json_is_refused(tmp_path):
