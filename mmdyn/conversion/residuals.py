@@ -180,8 +180,8 @@ def _step(block: nn.Module, conv: str, norm: str | None, epilogue: Epilogue) -> 
     shape = conv_shape(module)
     if module.padding_mode != "zeros" or not check_padding(shape, module.padding):
         raise Refused(f"its {conv} pads {module.padding} ({module.padding_mode}), not 'same'")
-    if norm is not None:
-        statistics = block.get_submodule(norm)
+    statistics = None if norm is None else block.get_submodule(norm)
+    if not isinstance(statistics, (type(None), nn.Identity)):  # an identity: mmcv has fused it
         if not isinstance(statistics, nn.modules.batchnorm._BatchNorm):
             raise Refused(f"its {norm} is a {type(statistics).__name__}, which sees the whole map")
         if statistics.running_mean is None:

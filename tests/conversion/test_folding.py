@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from mmcv.cnn import fuse_conv_bn
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -172,3 +173,17 @@ def test_sequentials_of_other_networks_keep_their_norms():
     net.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.BatchNorm2d(8))
     gated(net)
     assert type(net.stem[0]) is nn.Conv2d and type(net.stem[1]) is nn.BatchNorm2d
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_norms_fused_by_mmcv(when):
+    """Its `fuse_conv_bn` leaves identities, whether the gates are there already or not."""
+    wanted = run(dynamic(backbone()))
+    if when == "before":
+        net = dynamic(fuse_conv_bn(backbone()))
+    else:
+        net = dynamic(backbone())
+        run(net)
+        net = fuse_conv_bn(net)
+    assert isinstance(net.bn1, nn.Identity)
+    same(run(net), wanted)
