@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from mmengine.config import Config
+
 import mmdyn.compat
 from common.models import read_config
 
@@ -43,8 +45,8 @@ def output_file(text: str) -> str:
     return text
 
 
-def check_stock_config(parser: argparse.ArgumentParser, path: str, options: dict) -> None:
-    """Ends the tool if there is no such config, or if it is not a stock one."""
+def check_stock_config(parser: argparse.ArgumentParser, path: str, options: dict) -> Config:
+    """A stock config; ends the tool if there is no such config, or if it is not a stock one."""
     mmdyn.compat.prepare()
     try:
         cfg = read_config(path)
@@ -56,3 +58,4 @@ def check_stock_config(parser: argparse.ArgumentParser, path: str, options: dict
         parser.error(f"config {path} has no model")
     if cfg.model.get("host"):
         parser.error(f"{path} has mmdyn's line in it; name the stock config it is made from")
+    return cfg
