@@ -59,3 +59,14 @@ def test_what_cannot_be_compared_is_refused(
     with pytest.raises(SystemExit):
         tool.parse_args(["config.py", "weights.pth", *words])
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_another_networks_weights_are_refused(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    other = tmp_path / "other.pth"
+    state = torch.load(tiny.checkpoint, weights_only=False)["state_dict"]
+    torch.save(dict(state_dict={f"x.{k}": v for k, v in state.items()}, meta={}), other)
+    for words in ([other], [tiny.checkpoint, "--dense", other]):
+        done = tiny.run("compare_segblocks", tiny.config, *words, "--block-size", 32)
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert "other.pth is another network's" in last and " 0 are in it" in last
