@@ -10,11 +10,12 @@ timed. The share executed is that of the gated blocks; GMACs are those of an ima
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from common.arguments import output_file
-from common.comparing import Dense, clone, one_line_errors, run
+from common.arguments import count, count_or_none, output_file
+from common.comparing import Dense, check_test_set, clone, one_line_errors, run
 from common.provenance import save
 from mmengine.runner import Runner
 from rich.console import Console
@@ -30,9 +31,9 @@ from mmdyn.ops.allocator import keep_freed_memory
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", nargs="+", metavar="CONFIG CHECKPOINT")
-    parser.add_argument("--batch", type=int, help="images of a batch; default: the config's")
-    parser.add_argument("--batches", type=int, help="only the first so many")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--batch", type=count, help="images of a batch; default: the config's")
+    parser.add_argument("--batches", type=count, help="only the first so many")
+    parser.add_argument("--threads", type=count_or_none, default=0)
     parser.add_argument("--metric", help="shown; default: the first that ends in mean or top1")
     parser.add_argument("--json", type=output_file, help="file for the results")
     args = parser.parse_args(argv)
@@ -71,6 +72,7 @@ def build(args: argparse.Namespace) -> tuple[Runner, dict[str, Dense]]:
     with one_line_errors():
         configs = [(name, read_config(name), check_checkpoint(path)) for name, path in pairs]
         cfg = configs[0][1]
+        check_test_set(pairs[0][0], cfg)
         if args.batch:
             cfg.test_dataloader.batch_size = args.batch
         cfg.work_dir = f"work_dirs/{Path(pairs[0][0]).stem}"
@@ -89,6 +91,8 @@ def build(args: argparse.Namespace) -> tuple[Runner, dict[str, Dense]]:
 def show(rows: list[dict], metric: str | None) -> None:
     names = [k for k, v in rows[0]["metrics"].items() if isinstance(v, (int, float))]
     metric = metric or next((k for k in names if k.endswith(("mean", "top1"))), names[0])
+    if metric not in names:
+        sys.exit(f"tools/compare_gates.py: --metric {metric} is none of {', '.join(names)}")
     table = Table("network", metric, "executed", "GMACs", "ms an image", "images/s", "speed-up")
     for row in rows:
         table.add_row(
@@ -110,9 +114,9 @@ def main(argv: list[str] | None = None) -> None:
     for row in rows:
         row["ms_image"] = row["ms_median"] / images
         row["gmacs"] /= images
-    show(rows, args.metric)
     if args.json:
         save(args.json, dict(rows=rows))
+    show(rows, args.metric)
 
 
 if __name__ == "__main__":

@@ -9,39 +9,50 @@ Without --dense the dense rows run CHECKPOINT's weights, which is not what dense
 import argparse
 import copy
 
+from common.arguments import count, one_usage_error, share
 from common.comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
 
 import mmdyn
 from mmdyn.engine.inference import load_weights
 from mmdyn.engine.memory_format import to_channels_last
+from mmdyn.policies import build_resolution_policy
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
     parser.add_argument("--dense", help="checkpoint of the network trained densely")
-    parser.add_argument("--budgets", type=float, nargs="*", default=[0.4, 0.2])
+    parser.add_argument("--budgets", type=share, nargs="*", default=[0.4, 0.2])
     parser.add_argument(
         "--policies", nargs="*", default=["reinforce", "heuristic", "random"],
         help="each at every budget; all-full and all-half once",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=3, help="of the random policy")
-    return parser.parse_args()
+    parser.add_argument("--seeds", type=count, default=3, help="of the random policy")
+    args = parser.parse_args(argv)
+    with one_usage_error(parser):
+        for config in configs(args).values():
+            build_resolution_policy(config.policy)
+    return args
 
 
-def decisions(args: argparse.Namespace) -> dict[str, tuple[float, str | dict]]:
-    """Budget and policy of each converted variant, by its name."""
-    found: dict[str, tuple[float, str | dict]] = {}
+def configs(args: argparse.Namespace) -> dict[str, mmdyn.SegBlocksConfig]:
+    """The config of each converted variant, by its name."""
+    found: dict[str, mmdyn.SegBlocksConfig] = {}
+
+    def add(name: str, budget: float, policy: str | dict) -> None:
+        size = block_size(args)
+        found[name] = mmdyn.SegBlocksConfig(budget=budget, policy=policy, block_size=size)
+
     for policy in args.policies:
         if policy.startswith("all-"):
-            found[policy] = (1.0, policy)
+            add(policy, 1.0, policy)
             continue
         for budget in args.budgets:
             if policy != "random":
-                found[f"{policy} {budget:g}"] = (budget, policy)
+                add(f"{policy} {budget:g}", budget, policy)
                 continue
             for seed in range(args.seeds):
-                found[f"random {budget:g}, seed {seed}"] = (budget, dict(type="random", seed=seed))
+                add(f"random {budget:g}, seed {seed}", budget, dict(type="random", seed=seed))
     return found
 
 
@@ -53,9 +64,8 @@ def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
     variants: dict[str, Dense] = {"dense": Dense(dense)}
     for scale in args.scales:
         variants[f"dense at scale {scale:g}"] = Scaled(dense, scale)
-    for name, (budget, policy) in decisions(args).items():
+    for name, config in configs(args).items():
         converted = copy.deepcopy(model)
-        config = mmdyn.SegBlocksConfig(budget=budget, policy=policy, block_size=block_size(args))
         mmdyn.convert_model(converted, config, trial=False)
         # Again, for the policy's own weights, which the stock network has no place for.
         load_weights(converted, args.checkpoint)

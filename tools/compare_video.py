@@ -11,23 +11,47 @@ import copy
 from itertools import product
 
 import torch
+from common.arguments import count, count_or_none, one_usage_error, share
 from common.comparing import Converted, Dense, Scaled, add_arguments, block_size, compare
 from common.models import fused
 from mmengine.config import DictAction
 
 import mmdyn
 from mmdyn.engine.memory_format import to_channels_last
+from mmdyn.policies import build_policy
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    parser.add_argument("--budgets", type=float, nargs="*", default=[0.5, 0.3])
+    parser.add_argument("--budgets", type=share, nargs="*", default=[0.5, 0.3])
     parser.add_argument("--policies", nargs="*", default=["reinforce"])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[], help="of the policies")
+    parser.add_argument(
+        "--seeds", type=count_or_none, nargs="*", default=[], help="of the policies"
+    )
     parser.add_argument("--blockcopy", nargs="*", action=DictAction, default={}, help="KEY=VALUE")
-    parser.add_argument("--skip", type=int, nargs="*", default=[2, 3], help="run every k-th frame")
-    return parser.parse_args()
+    parser.add_argument(
+        "--skip", type=count, nargs="*", default=[2, 3], help="run every k-th frame"
+    )
+    args = parser.parse_args(argv)
+    with one_usage_error(parser):
+        for config in configs(args).values():
+            build_policy(config.policy)
+    return args
+
+
+def configs(args: argparse.Namespace) -> dict[str, mmdyn.BlockCopyConfig]:
+    """The config of each converted variant, by its name."""
+    found = {}
+    for policy, budget, seed in product(args.policies, args.budgets, args.seeds or [None]):
+        name = f"BlockCopy {budget:g}, {policy}" + ("" if seed is None else f", seed {seed}")
+        found[name] = mmdyn.BlockCopyConfig(
+            budget=budget,
+            policy=policy if seed is None else dict(type=policy, seed=seed),
+            block_size=block_size(args),
+            **{"dense_fallback": False, **args.blockcopy},
+        )
+    return found
 
 
 class Skipping(Dense):
@@ -71,17 +95,10 @@ def build_variants(model, args: argparse.Namespace) -> dict[str, Dense]:
         variants[f"every {ordinal(every)} frame"] = Skipping(best, every)
     for scale in args.scales:
         variants[f"scale {scale:g}"] = Scaled(fused(model), scale)
-    for policy, budget, seed in product(args.policies, args.budgets, args.seeds or [None]):
+    for name, config in configs(args).items():
         converted = copy.deepcopy(model)
-        config = mmdyn.BlockCopyConfig(
-            budget=budget,
-            policy=policy if seed is None else dict(type=policy, seed=seed),
-            block_size=block_size(args),
-            **{"dense_fallback": False, **args.blockcopy},
-        )
         torch.manual_seed(0)
         mmdyn.convert_model(converted, config, trial=False)
-        name = f"BlockCopy {budget:g}, {policy}" + ("" if seed is None else f", seed {seed}")
         variants[name] = Converted(converted)
     return variants
 

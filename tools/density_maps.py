@@ -13,6 +13,7 @@ import argparse
 import cv2
 import numpy as np
 import torch
+from common.arguments import count
 from common.comparing import one_line_errors
 from mmengine.registry import DATASETS
 
@@ -26,8 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", nargs="+", metavar="CONFIG CHECKPOINT")
     parser.add_argument("--out", required=True, help="the picture")
-    parser.add_argument("--count", type=int, default=12, help="images")
-    parser.add_argument("--side", type=int, default=128, help="pixels of one image on the sheet")
+    parser.add_argument("--count", type=count, default=12, help="images")
+    parser.add_argument("--side", type=count, default=128, help="pixels of one image on the sheet")
     args = parser.parse_args()
     if len(args.pairs) % 2:
         parser.error("give a checkpoint after each config")

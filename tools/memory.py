@@ -36,7 +36,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=output_file, help="file for the results")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # what a child process measures
     args = parser.parse_args(argv)
-    check_stock_config(parser, args.config, {})
+    model = check_stock_config(parser, args.config, {}).model
+    if not model.get("decode_head"):
+        parser.error(
+            f"the model of {args.config}, {model.get('type')}, has no decode_head; this tool "
+            "measures segmentors (mmseg's EncoderDecoder and its kin), name a config of one"
+        )
     return args
 
 
@@ -65,7 +70,7 @@ def measure(args: argparse.Namespace, budget: float | None, training: bool) -> l
     size, count = (args.shape[0], args.shape[1]), args.batch if training else 1
     image = torch.randn(count, 3, *size, device=device)
     image = image.contiguous(memory_format=torch.channels_last)
-    labelled = [s.to(device) for s in samples(size, count, model.decode_head.num_classes)]
+    labelled = [s.to(device) for s in samples(size, count, model.num_classes)]
 
     def step() -> None:
         if not training:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from mmdyn.gating.sparse import SparseBranch, add_rows
 
 if TYPE_CHECKING:
     from mmdyn.conversion.dynconv_runtime import DynConvRuntime
+
+logger = logging.getLogger(__name__)
 
 GATE = "dynconv_gate"  # the gate's name in its block: what paramwise_cfg.custom_keys can name
 
@@ -93,6 +96,7 @@ class GatedBlock:
         mask: Of the call in progress, for the branch's end.
         applied: Whether that end saw it.
         in_place: The input may be overwritten now.
+        broken: The gate held no numbers when it was last looked at.
     """
 
     path: str
@@ -102,6 +106,7 @@ class GatedBlock:
     mask: Tensor | None = None
     applied: bool = False
     in_place: bool = False
+    broken: bool = False
 
     def masked(self, block: nn.Module, forward, x: Tensor) -> Tensor:
         """The stock forward on the whole map, its branch multiplied by the mask."""
@@ -162,6 +167,9 @@ class GatedBlock:
     def infer(self, block: nn.Module, x: Tensor) -> Tensor:
         """Evaluation: only what the mask wants, or all of it where that is faster."""
         gate: Gate = block._modules[GATE]  # type: ignore[assignment]
+        # Looked at when the weights change: nothing is asked of the device in between.
+        read = tuple(gate._parameters.values())
+        self.owner.constants.kept("gate of numbers", read, lambda: self._look_at(gate))
         logits, size = gate(x), (x.shape[2], x.shape[3])
         tiles = self.opened(gate, logits, size)
         if self.owner.keep_masks:
@@ -178,6 +186,17 @@ class GatedBlock:
         if mode == "sparse":
             return self._sparse(block, x, tiles, gate, in_place=self.in_place)
         return self._dense(block, x, tiles, gate)
+
+    def _look_at(self, gate: Gate) -> None:
+        """Warns once of a gate that holds no numbers: no logit of NaN reaches a threshold."""
+        held = [t for t in (*gate.parameters(), *gate.buffers()) if t.is_floating_point()]
+        broken = not all(bool(tensor.isfinite().all()) for tensor in held)
+        if broken and not self.broken:
+            logger.warning(
+                "the gate of %s holds NaN or infinite numbers: what it opens means nothing, and "
+                "outputs may be finite all the same; look at the checkpoint", self.path,
+            )  # fmt: skip
+        self.broken = broken
 
     def _weights(self, block: nn.Module, dtype: torch.dtype) -> list:
         def cast(pair):

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_to_model
 
 from mmdyn import compat
 from mmdyn.conversion import (
@@ -27,6 +27,8 @@ from mmdyn.conversion import (
     restore_model,
     runtime_of,
 )
+from mmdyn.conversion.gated import GATE
+from mmdyn.conversion.segblocks_runtime import POLICY
 
 logger = logging.getLogger(__name__)
 
@@ -78,17 +80,46 @@ def load_weights(model, path: str) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint, or broken.
+        ValueError: If it is no checkpoint, or broken, or another network's: most of the model's
+            parameters are not in it.
     """
     check_checkpoint(path)
     try:
-        return load_checkpoint(model, path, map_location="cpu")
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger=None)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"checkpoint {path} cannot be read ({said[:200]}); is the file whole? Fetch it or "
             "train again."
         ) from error
+    _check_fit(model, checkpoint, path)
+    return _load_checkpoint_to_model(model, checkpoint)
+
+
+def _check_fit(model, checkpoint: Any, path: str) -> None:
+    """Refuses weights of another network, after which mmengine would go on with random ones.
+
+    A dense network's checkpoint may lack gates and policy.
+    """
+    found = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(f"checkpoint {path} holds no state_dict; give a network's checkpoint.")
+    shapes = {
+        str(name).removeprefix("module."): getattr(value, "shape", None)
+        for name, value in found.items()
+    }
+    own = {
+        name: parameter.shape
+        for name, parameter in model.named_parameters()
+        if not {GATE, POLICY} & set(name.split("."))
+    }
+    fitting = sum(shapes.get(name) == shape for name, shape in own.items())
+    if 2 * fitting < len(own):
+        raise ValueError(
+            f"checkpoint {path} is another network's: of the {len(own)} parameters of "
+            f"{type(model).__name__}, {fitting} are in it with their shape; give the checkpoint "
+            "that was trained with this config, or its own config."
+        )
 
 
 def build_model(cfg: Config, checkpoint: str | None = None, device: str = "cpu"):

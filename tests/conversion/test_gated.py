@@ -232,3 +232,24 @@ def test_changed_weights_are_seen():
     sparse = run(net)
     with torch.enable_grad():
         assert torch.allclose(net(images()).detach(), sparse, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "threshold"])
+@pytest.mark.parametrize("execution", ["sparse", "dense"])
+def test_a_gate_of_no_numbers_is_told_of_once(caplog, name, execution):
+    net = gated(execution=execution)
+    run(net)
+    assert "the gate of" not in caplog.text
+    state = net.state_dict()
+    state[f"layer1.1.dynconv_gate.{name}"].fill_(float("nan"))
+    net.load_state_dict(state)
+    run(net), run(net)
+    said = [r.message for r in caplog.records if "the gate of" in r.message]
+    assert len(said) == 1 and "layer1.1 holds NaN or infinite numbers" in said[0]
+
+
+def test_gates_are_not_looked_at_while_their_weights_stay(monkeypatch):
+    net = gated()
+    run(net)
+    monkeypatch.setattr(module.GatedBlock, "_look_at", lambda *ignored: pytest.fail("looked"))
+    run(net)

@@ -53,6 +53,42 @@ def test_broken_weights_are_named(tmp_path: Path, content: bytes) -> None:
         load_weights(torch.nn.Linear(2, 2), str(path))
 
 
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    def block(width: int) -> torch.nn.Module:
+        layers = [torch.nn.Conv2d(3, width, 3), torch.nn.BatchNorm2d(width)]
+        return torch.nn.Sequential(*layers, torch.nn.Conv2d(width, 3, 3))
+
+    path = str(tmp_path / "narrow.pth")
+    torch.save(dict(state_dict=block(4).state_dict()), path)
+    wide, narrow = block(8), block(4)
+    before = wide[0].weight.clone()
+    said = r"narrow\.pth is another network's: of the 6 parameters of Sequential, 1 are in it"
+    with pytest.raises(ValueError, match=said):
+        load_weights(wide, path)
+    assert torch.equal(wide[0].weight, before)
+    load_weights(narrow, path)
+
+    # A head of other classes is left out, as a backbone's weights are taken.
+    narrow[2] = torch.nn.Conv2d(4, 5, 3)
+    load_weights(narrow, path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="holds no state_dict"):
+        load_weights(narrow, path)
+
+
+def test_dense_weights_fit_a_network_with_gates_or_a_policy(tmp_path: Path) -> None:
+    path = str(tmp_path / "dense.pth")
+    parts = {"conv": torch.nn.Conv2d(3, 3, 3)}
+    torch.save(dict(state_dict=torch.nn.ModuleDict(parts).state_dict()), path)
+    for added in ("dynconv_gate", "block_policy"):
+        parts[added] = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(4)))
+    net = torch.nn.ModuleDict(parts)
+    load_weights(net, path)
+    parts["head"] = parts.pop("block_policy")
+    with pytest.raises(ValueError, match=r"of the 10 parameters of ModuleDict, 2 are in it"):
+        load_weights(torch.nn.ModuleDict(parts), path)
+
+
 def test_a_tool_converts_as_it_is_asked() -> None:
     def config(net: torch.nn.Module) -> BlockCopyConfig:
         return runtime_of(net).config

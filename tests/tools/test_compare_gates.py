@@ -1,6 +1,7 @@
 """tools/compare_gates.py: a dense and a gated network on one test set."""
 
 import json
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -52,3 +53,27 @@ def test_every_image_counts_and_gates_execute_less(tiny, pairs, tmp_path):
 def test_a_network_without_gates_is_refused(tiny, pairs):
     done = tiny.run("compare_gates", *pairs[:2], *pairs[:2])
     assert done.returncode != 0 and "has no gates" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--batch", "--batches"])
+def test_counts_of_nothing_are_refused(tool: ModuleType, capsys, option: str):
+    with pytest.raises(SystemExit):
+        tool.parse_args(["config.py", "weights.pth", option, "0"])
+    assert f"{option}: must be a whole number from 1, got '0'" in capsys.readouterr().err
+
+
+def test_test_sets_that_are_not_there_end_with_a_line(tiny, pairs, tmp_path):
+    (tmp_path / "test_images.npy").unlink()
+    done = tiny.run("compare_gates", *pairs)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("tools/compare_gates.py: ") and "test_images.npy" in last
+    text = pairs[0].read_text()
+    pairs[0].write_text(text.replace("test_evaluator =", "other ="))
+    said = tiny.run("compare_gates", *pairs).stderr
+    assert "dense.py has no test_evaluator; add it to compare on." in said
+
+
+def test_unknown_metrics_are_named(tool: ModuleType):
+    with pytest.raises(SystemExit, match="--metric foo is none of accuracy/top1"):
+        tool.show([dict(metrics={"accuracy/top1": 1.0})], "foo")

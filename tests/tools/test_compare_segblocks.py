@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -40,3 +40,33 @@ def test_dense_rows_have_their_own_weights(tiny: SimpleNamespace, tmp_path: Path
     assert done.returncode == 0, done.stderr
     rows = {row["variant"]: row for row in json.loads(out.read_text())["rows"]}
     assert rows["dense"]["metrics"] != rows["all-full"]["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--policies", "foo"], "unknown policy 'foo'; known: ['all-full'"),
+        (["--block-size", "7"], "block_size must be an int >= 8, a pair of them or 'auto', got 7"),
+        (["--block-size", "64", "64", "64"], "got (64, 64, 64)"),
+        (["--budgets", "2"], "--budgets: must be a share from 0 to 1, got '2'"),
+        (["--frames", "0"], "--frames: must be a whole number from 1, got '0'"),
+        (["--scales", "0"], "--scales: must be a number above 0, got '0'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tool: ModuleType, capsys, words: list, said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        tool.parse_args(["config.py", "weights.pth", *words])
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_another_networks_weights_are_refused(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    other = tmp_path / "other.pth"
+    state = torch.load(tiny.checkpoint, weights_only=False)["state_dict"]
+    torch.save(dict(state_dict={f"x.{k}": v for k, v in state.items()}, meta={}), other)
+    for words in ([other], [tiny.checkpoint, "--dense", other]):
+        done = tiny.run("compare_segblocks", tiny.config, *words, "--block-size", 32)
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert "other.pth is another network's" in last and " 0 are in it" in last

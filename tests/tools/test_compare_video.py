@@ -49,3 +49,20 @@ def test_every_seed_is_a_variant(tool: ModuleType, tiny: SimpleNamespace) -> Non
         if "seed" in name
     }
     assert seeds == {"BlockCopy 0.5, random, seed 3": 3, "BlockCopy 0.5, random, seed 4": 4}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--policies", "foo"], "unknown policy 'foo'; known: ['all'"),
+        (["--block-size", "7"], "block_size must be an int >= 8, a pair of them or 'auto', got 7"),
+        (["--blockcopy", "foo=1"], "unexpected keyword argument 'foo'"),
+        (["--skip", "0"], "--skip: must be a whole number from 1, got '0'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tool: ModuleType, capsys, words: list, said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        tool.parse_args(["config.py", "weights.pth", *words])
+    assert said in capsys.readouterr().err.splitlines()[-1]

@@ -1,6 +1,7 @@
 """tools/memory.py: what it writes, and how it ends where a process fails."""
 
 import json
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -29,6 +30,30 @@ def test_a_process_that_fails_ends_in_a_line(
     monkeypatch.setattr(tool, "in_child", in_child)
     with pytest.raises(SystemExit, match="tools/memory.py: out of memory"):
         tool.main([tiny.config])
+
+
+def test_networks_that_are_no_segmentors_are_refused(tool: ModuleType, tmp_path, capsys) -> None:
+    config = tmp_path / "classifier.py"
+    config.write_text("model = dict(type='ImageClassifier', head=dict(type='LinearClsHead'))")
+    with pytest.raises(SystemExit):
+        tool.parse_args([str(config), "--shape", "32", "32"])
+    said = capsys.readouterr().err
+    assert "ImageClassifier, has no decode_head; this tool measures segmentors" in said
+
+
+def test_cascades_of_heads_are_measured(tool: ModuleType, tiny, tmp_path, monkeypatch) -> None:
+    text = Path(tiny.config).read_text()
+    text += """
+first = model["decode_head"]
+second = {k: v for k, v in first.items() if k not in ("num_convs", "concat_input")}
+second.update(type="OCRHead", ocr_channels=8)
+model.update(type="CascadeEncoderDecoder", num_stages=2, decode_head=[first, second])
+"""
+    config = tmp_path / "cascade.py"
+    config.write_text(text)
+    monkeypatch.setattr(tool, "peak_of", lambda step, device: (0.0, 1.0))
+    args = tool.parse_args([str(config), "--shape", "64", "64"])
+    assert tool.measure(args, None, False) == [1.0, 1.0]
 
 
 def test_peaks_are_beyond_what_was_there(tool: ModuleType, tiny, monkeypatch) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from mmengine.config import Config
 
 import mmdyn.compat
 from common.models import read_config
@@ -27,6 +31,7 @@ def _number(kind: type, wanted: str, fits: Callable) -> Callable:
 
 count = _number(int, "a whole number from 1", lambda number: number >= 1)
 count_or_none = _number(int, "a whole number from 0", lambda number: number >= 0)
+positive = _number(float, "a number above 0", lambda number: 0.0 < number < math.inf)
 share = _number(float, "a share from 0 to 1", lambda number: 0.0 <= number <= 1.0)
 
 
@@ -43,8 +48,17 @@ def output_file(text: str) -> str:
     return text
 
 
-def check_stock_config(parser: argparse.ArgumentParser, path: str, options: dict) -> None:
-    """Ends the tool if there is no such config, or if it is not a stock one."""
+@contextmanager
+def one_usage_error(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Ends the tool as a bad option does where what the options say cannot be built."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        parser.error(str(error.args[0]))
+
+
+def check_stock_config(parser: argparse.ArgumentParser, path: str, options: dict) -> Config:
+    """A stock config; ends the tool if there is no such config, or if it is not a stock one."""
     mmdyn.compat.prepare()
     try:
         cfg = read_config(path)
@@ -56,3 +70,4 @@ def check_stock_config(parser: argparse.ArgumentParser, path: str, options: dict
         parser.error(f"config {path} has no model")
     if cfg.model.get("host"):
         parser.error(f"{path} has mmdyn's line in it; name the stock config it is made from")
+    return cfg

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from common.arguments import output_file
+from common.arguments import count, count_or_none, output_file, positive
 from common.provenance import save
 from mmdyn.conversion import runtime_of
 from mmdyn.conversion.tracking import counted
@@ -106,11 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that all comparing tools have."""
     parser.add_argument("config")
     parser.add_argument("checkpoint")
-    parser.add_argument("--block-size", type=int, nargs="+", default=[128])
-    parser.add_argument("--scales", type=float, nargs="*", default=[0.5], help="smaller images")
-    parser.add_argument("--frames", type=int, help="only the first so many; a detector's "
+    parser.add_argument("--block-size", type=count, nargs="+", default=[128])
+    parser.add_argument("--scales", type=positive, nargs="*", default=[0.5], help="smaller images")
+    parser.add_argument("--frames", type=count, help="only the first so many; a detector's "
                         "metrics still miss what is on the others")  # fmt: skip
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--threads", type=count_or_none, default=0)
     parser.add_argument("--json", type=output_file, help="file for the results")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
 
@@ -131,8 +131,7 @@ def build_runner(args: argparse.Namespace) -> Runner:
         for path in (args.checkpoint, getattr(args, "dense", None)):
             if path:
                 check_checkpoint(path)
-        if "test_dataloader" not in cfg:
-            raise ValueError(f"{args.config} has no test_dataloader; add one to compare on.")
+        check_test_set(args.config, cfg)
         if cfg.model.get("host"):
             raise ValueError(
                 f"{args.config} has mmdyn's line in it; name the stock config it is made from, "
@@ -143,6 +142,13 @@ def build_runner(args: argparse.Namespace) -> Runner:
     with one_line_errors():
         load_weights(runner.model, args.checkpoint)
     return runner
+
+
+def check_test_set(name: str, cfg: Config) -> None:
+    """Raises ValueError for a config without a test set and its metrics."""
+    absent = [part for part in ("test_dataloader", "test_evaluator") if not cfg.get(part)]
+    if absent:
+        raise ValueError(f"{name} has no {' and no '.join(absent)}; add it to compare on.")
 
 
 def block_size(args: argparse.Namespace) -> int | tuple[int, ...]:
@@ -158,13 +164,17 @@ def clone(data: dict) -> dict:
 
 @torch.no_grad()
 def run(runner: Runner, variants: dict[str, Dense], frames: int | None) -> list[dict]:
-    """Every sample of the test set through all variants, each with its own evaluator."""
-    loader = runner.build_dataloader(runner.cfg.test_dataloader)
-    count = min(frames or len(loader), len(loader))
+    """Every sample of the test set through all variants, each with its own evaluator.
+
+    Ends the tool if the test set is not there.
+    """
     evaluators, times = {}, {name: [] for name in variants}
-    for name in variants:
-        evaluators[name] = runner.build_evaluator(copy.deepcopy(runner.cfg.test_evaluator))
-        evaluators[name].dataset_meta = loader.dataset.metainfo
+    with one_line_errors():
+        loader = runner.build_dataloader(runner.cfg.test_dataloader)
+        for name in variants:
+            evaluators[name] = runner.build_evaluator(copy.deepcopy(runner.cfg.test_evaluator))
+            evaluators[name].dataset_meta = loader.dataset.metainfo
+    count = min(frames or len(loader), len(loader))
     images = 0
     for i, data in enumerate(track(loader, total=count, description="frames")):
         if i >= count:
@@ -222,4 +232,6 @@ def compare(args: argparse.Namespace, build_variants: Callable) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     runner = build_runner(args)
-    show(run(runner, build_variants(runner.model, args), args.frames), args.json)
+    with one_line_errors():
+        variants = build_variants(runner.model, args)
+    show(run(runner, variants, args.frames), args.json)

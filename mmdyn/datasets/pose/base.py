@@ -24,13 +24,61 @@ class PoseDataset(BaseDataset):
 
         Raises:
             FileNotFoundError: If there are none.
+            ValueError: If they are no json.
         """
         if not os.path.isfile(self.ann_file):
             raise FileNotFoundError(
                 f"{self.ann_file} is missing; set data_root and ann_file to the annotations."
             )
-        with open(self.ann_file) as file:
-            return json.load(file)
+        try:
+            with open(self.ann_file, encoding="utf-8") as file:
+                return json.load(file)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.ann_file} is not a json file ({error}); is it whole? Fetch it again."
+            ) from error
+
+    def read_entries(self, needed: Sequence[str]) -> list[dict]:
+        """The annotations of a json that lists people, each with the keys `needed`."""
+        entries = self.read_json()
+        if not isinstance(entries, list):
+            raise ValueError(
+                f"expected a list of people in {self.ann_file}, got a {type(entries).__name__}; is "
+                "it another dataset's file?"
+            )
+        for number, entry in enumerate(entries):
+            self.check_keys(entry, needed, f"entry {number}")
+        return entries
+
+    def check_keys(self, entry: dict, needed: Sequence[str], what: str) -> None:
+        """Raises ValueError for an entry of the annotations that lacks a key."""
+        keys = list(entry) if isinstance(entry, dict) else type(entry).__name__
+        if any(key not in keys for key in needed):
+            raise ValueError(
+                f"expected {', '.join(needed)} in {what} of {self.ann_file}, got {keys}; is it "
+                "another dataset's file?"
+            )
+
+    def numbers(self, values: Sequence, shape: tuple[int, ...], what: str) -> np.ndarray:
+        """Values of the annotations as an array of this shape."""
+        try:
+            return np.asarray(values, np.float32).reshape(shape)
+        except (TypeError, ValueError):
+            wanted = " x ".join("n" if side < 0 else str(side) for side in shape)
+            raise ValueError(
+                f"expected {wanted} numbers for {what} in {self.ann_file}, got {values!r:.80}; "
+                "mend the entry or leave it out."
+            ) from None
+
+    def filter_data(self) -> list[dict]:
+        """All people; a dataset of none is refused."""
+        people = super().filter_data()
+        if not people:
+            raise ValueError(
+                f"expected people in {self.ann_file}, got none that {type(self).__name__} keeps "
+                "(its docstring says whom it leaves out); give another file or split."
+            )
+        return people
 
     def person(self, image: str, joints: Sequence, visible: Sequence, **facts) -> dict:
         """An item of joints (K, 2) and flags (K,); the box is that of the visible joints."""
@@ -49,6 +97,11 @@ class PoseDataset(BaseDataset):
         if "bbox" not in facts and flags.any():
             seen = keypoints[0, flags[0] > 0]
             facts["bbox"] = np.concatenate([seen.min(0), seen.max(0)])[None]
+        if not np.isfinite(facts.get("bbox", 0)).all():
+            raise ValueError(
+                f"expected a box of finite numbers for a person of {image} in {self.ann_file}, got "
+                f"{facts['bbox'].ravel().tolist()}; mend the entry or leave it out."
+            )
         folder = self.data_prefix.get("img", self.data_prefix.get("img_path", ""))
         return dict(
             img_path=os.path.join(folder, image),

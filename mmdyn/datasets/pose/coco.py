@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+
 import numpy as np
 
 from mmdyn.datasets.pose.base import PoseDataset, mirrored
 from mmdyn.registry import DATASETS
+
+logger = logging.getLogger(__name__)
 
 _NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
@@ -23,7 +28,8 @@ _SIGMAS = (
 class CocoKeypointDataset(PoseDataset):
     """COCO keypoints of people by their annotated boxes; mmpose's ``CocoDataset``.
 
-    Crowds, people without a visible joint (in training) and boxes without area are left out.
+    Crowds, people without a visible joint (in training) and boxes without area are left out, and
+    with a warning people without a box or of images that the file does not list.
 
     Args:
         **kwargs: See ``mmengine.dataset.BaseDataset``; ``metainfo`` replaces names of joints.
@@ -40,35 +46,52 @@ class CocoKeypointDataset(PoseDataset):
     def load_data_list(self) -> list[dict]:
         """The people of all images."""
         content = self.read_json()
-        absent = {"images", "annotations"} - set(content)
-        if absent:
-            raise ValueError(
-                f"expected images and annotations in {self.ann_file}, {sorted(absent)} are not "
-                "there; give a COCO keypoint json."
-            )
-        images = {image["id"]: image for image in content["images"]}
-        people = []
-        for entry in content["annotations"]:
-            image = images[entry["image_id"]]
-            box = self._box(entry["bbox"], image["width"], image["height"])
-            unknown = [0] * 3 * len(self._metainfo["keypoint_names"])
-            joints = np.asarray(entry.get("keypoints", unknown), np.float32).reshape(-1, 3)
-            useless = not self.test_mode and not (joints[:, 2:] > 0).any()
-            if entry.get("iscrowd") or box is None or useless:
+        self.check_keys(content, ("images", "annotations"), "the json")
+        images = {}
+        for number, image in enumerate(content["images"]):
+            self.check_keys(image, ("id", "file_name", "width", "height"), f"image {number}")
+            images[image["id"]] = image
+        people, lost = [], Counter()
+        for number, entry in enumerate(content["annotations"]):
+            self.check_keys(entry, ("id", "image_id"), f"annotation {number}")
+            image = images.get(entry["image_id"])
+            if entry.get("iscrowd"):
                 continue
-            people.append(
-                self.person(
-                    image["file_name"],
-                    joints[:, :2],
-                    joints[:, 2],
-                    bbox=box,
-                    area=float(entry.get("area", 0)),
-                    id=entry["id"],
-                    img_id=entry["image_id"],
-                    category_id=entry.get("category_id", 1),
-                )
-            )
+            if image is None or entry.get("bbox") is None:
+                lost["of images that it does not list" if image is None else "without bbox"] += 1
+                continue
+            people += self._person_of(entry, image)
+        if lost:
+            found = ", ".join(f"{count} {why}" for why, count in lost.items())
+            logger.warning("%s: annotations are left out: %s", self.ann_file, found)
         return people
+
+    def _person_of(self, entry: dict, image: dict) -> list[dict]:
+        """The item of an annotation; none if there is nothing to learn or to test."""
+        name = f"annotation {entry['id']}"
+        corner = self.numbers(entry["bbox"], (4,), f"the bbox of {name}")
+        if not np.isfinite(corner).all():
+            raise ValueError(
+                f"expected a bbox of finite numbers in {name} of {self.ann_file}, got "
+                f"{entry['bbox']}; mend it or leave it out."
+            )
+        box = self._box(entry["bbox"], image["width"], image["height"])
+        unknown = [0] * 3 * len(self._metainfo["keypoint_names"])
+        joints = self.numbers(entry.get("keypoints", unknown), (-1, 3), f"the keypoints of {name}")
+        if box is None or not (self.test_mode or (joints[:, 2:] > 0).any()):
+            return []
+        return [
+            self.person(
+                image["file_name"],
+                joints[:, :2],
+                joints[:, 2],
+                bbox=box,
+                area=float(entry.get("area", 0)),
+                id=entry["id"],
+                img_id=entry["image_id"],
+                category_id=entry.get("category_id", 1),
+            )
+        ]
 
     @staticmethod
     def _box(box: list[float], width: int, height: int) -> np.ndarray | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mmdyn.datasets.pose.base import PoseDataset, mirrored
 from mmdyn.registry import DATASETS
 
@@ -43,11 +41,13 @@ class LspetDataset(PoseDataset):
     def load_data_list(self) -> list[dict]:
         """The people of the split."""
         people = []
-        for number, entry in enumerate(self.read_json()):
+        needed = ("file", "width", "height", "split", "joints")
+        for number, entry in enumerate(self.read_entries(needed)):
             if entry["split"] != self.split:
                 continue
-            joints = np.asarray(entry["joints"], np.float32)
-            size = np.array([entry["width"], entry["height"]])
+            joints = self.numbers(entry["joints"], (-1, 3), f"the joints of entry {number}")
+            sides = (entry["width"], entry["height"])
+            size = self.numbers(sides, (2,), f"width and height of entry {number}")
             inside = ((joints[:, :2] >= 0) & (joints[:, :2] < size)).all(1)
             visible = (joints[:, 2] > 0) & inside
             if visible.sum() >= 2:

@@ -43,18 +43,20 @@ class MpiiDataset(PoseDataset):
 
     def load_data_list(self) -> list[dict]:
         """All people of the file."""
-        entries = self.read_json()
+        entries = self.read_entries(("image", "center", "scale"))
         heads = self._head_lengths(len(entries))
         people = []
         for number, entry in enumerate(entries):
-            scale = float(entry["scale"])
-            center = np.asarray(entry["center"], np.float32) - 1
+            scale = float(self.numbers(entry["scale"], (), f"the scale of entry {number}"))
+            center = self.numbers(entry["center"], (2,), f"the center of entry {number}") - 1
             center[1] += 15 * scale
             joints = entry.get("joints")
             if joints is None:  # the test set
                 joints, visible = np.zeros((len(_NAMES), 2)), np.zeros(len(_NAMES))
             else:
-                joints, visible = np.asarray(joints) - 1, entry["joints_vis"]
+                self.check_keys(entry, ("joints", "joints_vis"), f"entry {number}")
+                joints = self.numbers(joints, (-1, 2), f"the joints of entry {number}") - 1
+                visible = entry["joints_vis"]
             side = 200 * scale
             facts = dict(
                 bbox=np.concatenate([center - side / 2, center + side / 2])[None].astype(np.float32)

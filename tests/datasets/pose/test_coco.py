@@ -60,6 +60,61 @@ def test_metainfo_replaces_the_joints(people, tmp_path):
 
 def test_another_json_is_refused(tmp_path):
     path = tmp_path / "x.json"
-    path.write_text('{"images": []}')
-    with pytest.raises(ValueError, match="annotations"):
+    for content, said in (
+        ('{"images": []}', r"images, annotations in the json of .*x\.json, got \['images'\]"),
+        ("[1]", r"images, annotations in the json of .*x\.json, got list"),
+        ('{"images": [{"id": 1}], "annotations": []}', r"file_name, width, height in image 0 of"),
+        ('{"images": [], "annotations": [{"id": 1}]}', r"id, image_id in annotation 0 of"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=said):
+            load(path)
+
+
+def changed(path, **changes):
+    """The file with its first annotation changed."""
+    content = json.loads(path.read_text())
+    content["annotations"][0].update(changes)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def two(people, folder):
+    return people.coco(folder, [(k, (0, 0, 40, 30), joints(), {}) for k in (1, 2)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(bbox=None), "1 without bbox"),
+        (dict(image_id=7), "1 of images that it does not list"),
+    ],
+)
+def test_people_without_a_place_are_left_out_with_a_warning(
+    people, tmp_path, caplog, changes, said
+):
+    path = changed(two(people, tmp_path), **changes)
+    assert [p["id"] for p in load(path)] == [2]
+    (record,) = [r for r in caplog.records if "left out" in r.message]
+    assert said in record.message and str(path) in record.message
+
+
+def test_crowds_need_no_box(people, tmp_path, caplog):
+    path = changed(two(people, tmp_path), bbox=None, iscrowd=1)
+    assert [p["id"] for p in load(path)] == [2] and "left out" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(bbox=[0, float("nan"), 9, 9]), "bbox of finite numbers in annotation 1 of"),
+        (dict(bbox=[0, 0, float("inf"), 9]), "bbox of finite numbers in annotation 1 of"),
+        (dict(bbox=[0, 0, 9]), "expected 4 numbers for the bbox of annotation 1"),
+        (dict(bbox=["a", 0, 9, 9]), "expected 4 numbers for the bbox of annotation 1"),
+        (dict(keypoints=[1, 2, 2, 5]), "expected n x 3 numbers for the keypoints of annotation 1"),
+    ],
+)
+def test_broken_annotations_are_refused(people, tmp_path, changes, said):
+    path = changed(two(people, tmp_path), **changes)
+    with pytest.raises(ValueError, match=said + r".*people\.json"):
         load(path)

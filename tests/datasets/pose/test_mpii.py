@@ -49,3 +49,24 @@ def test_people_without_joints_are_of_the_test_set(tmp_path):
     entry = {k: ENTRY[k] for k in ("image", "center", "scale")}
     item = load(tmp_path, [entry], test_mode=True).get_data_info(0)
     assert not item["keypoints_visible"].any() and item["keypoints"].shape == (1, 16, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(scale=float("nan")), "box of finite numbers for a person of a.jpg"),
+        (dict(center=[float("nan"), 3]), "box of finite numbers for a person of a.jpg"),
+        (dict(scale="large"), "for the scale of entry 0"),
+        (dict(center=[1]), "expected 2 numbers for the center of entry 0"),
+        (dict(joints=[[1, 2, 3]]), "expected n x 2 numbers for the joints of entry 0"),
+    ],
+)
+def test_broken_entries_are_refused(tmp_path, changes, said):
+    with pytest.raises(ValueError, match=said + r".*mpii\.json"):
+        load(tmp_path, [{**ENTRY, **changes}])
+
+
+def test_joints_without_flags_are_refused(tmp_path):
+    entry = {k: v for k, v in ENTRY.items() if k != "joints_vis"}
+    with pytest.raises(ValueError, match=r"joints_vis in entry 0 of .*mpii\.json"):
+        load(tmp_path, [entry])
