@@ -66,6 +66,22 @@ class Gated(Dense):
         return share, self.dense.run_gmacs - (1.0 - share) * self.gateable
 
 
+def labels_of(pairs: list[tuple[str, str]]) -> list[str]:
+    """The configs' names; where two pairs have one, the checkpoints' names with them.
+
+    Raises:
+        ValueError: If that does not tell all pairs apart.
+    """
+    names = [Path(config).stem for config, _ in pairs]
+    labels = [
+        name if names.count(name) == 1 else f"{name} ({Path(checkpoint).stem})"
+        for name, (_, checkpoint) in zip(names, pairs)
+    ]
+    if twice := {label for label in labels if labels.count(label) > 1}:
+        raise ValueError(f"name each network once, got {', '.join(sorted(twice))} again")
+    return labels
+
+
 def build(args: argparse.Namespace) -> tuple[Runner, dict[str, Dense]]:
     """The first config's runner, and a variant a pair."""
     pairs = list(zip(args.pairs[::2], args.pairs[1::2]))
@@ -79,12 +95,13 @@ def build(args: argparse.Namespace) -> tuple[Runner, dict[str, Dense]]:
         runner = Runner.from_cfg(cfg)
         load_weights(runner.model, configs[0][2])
         first = Dense(to_channels_last(runner.model).eval())
-        variants: dict[str, Dense] = {Path(pairs[0][0]).stem: first}
-        for name, config, path in configs[1:]:
+        labels = labels_of(pairs)
+        variants: dict[str, Dense] = {labels[0]: first}
+        for label, (name, config, path) in zip(labels[1:], configs[1:]):
             model = to_channels_last(build_model(config, path)).eval()
             if not is_converted(model) or not isinstance(runtime_of(model), DynConvRuntime):
                 raise ValueError(f"{name} has no gates; the pairs after the first are DynConv's")
-            variants[Path(name).stem] = Gated(model, first)
+            variants[label] = Gated(model, first)
     return runner, variants
 
 

@@ -51,7 +51,7 @@ def test_every_image_counts_and_gates_execute_less(tiny, pairs, tmp_path):
 
 
 def test_a_network_without_gates_is_refused(tiny, pairs):
-    done = tiny.run("compare_gates", *pairs[:2], *pairs[:2])
+    done = tiny.run("compare_gates", *pairs[:2], pairs[0], pairs[3])
     assert done.returncode != 0 and "has no gates" in done.stderr
 
 
@@ -77,3 +77,16 @@ def test_test_sets_that_are_not_there_end_with_a_line(tiny, pairs, tmp_path):
 def test_unknown_metrics_are_named(tool: ModuleType):
     with pytest.raises(SystemExit, match="--metric foo is none of accuracy/top1"):
         tool.show([dict(metrics={"accuracy/top1": 1.0})], "foo")
+
+
+def test_checkpoints_of_one_config_are_told_apart(tiny, pairs, tmp_path):
+    other = tmp_path / "other.pth"
+    other.write_bytes(pairs[3].read_bytes())
+    out = tmp_path / "rows.json"
+    done = tiny.run("compare_gates", *pairs, pairs[2], other, "--batch", 5, "--json", out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = [row["variant"] for row in json.loads(out.read_text())["rows"]]
+    assert names == ["dense", "gated (gated)", "gated (other)"]
+    done = tiny.run("compare_gates", *pairs, *pairs[2:])
+    assert done.returncode and "name each network once, got gated (gated) again" in done.stderr
+    assert "Traceback" not in done.stderr
