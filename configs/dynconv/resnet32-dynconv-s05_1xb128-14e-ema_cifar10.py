@@ -1,4 +1,4 @@
-"""ResNet-32 with gates at half of the arithmetic, from 0.7: 14 epochs, of which weights are averaged."""
+"""ResNet-32 with gates at half of the arithmetic, from 0.7: 14 epochs, weights averaged."""
 
 _base_ = ["./resnet32-dynconv-s07_1xb128-14e-ema_cifar10.py"]
 model = dict(budget=0.5)
