@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,21 @@ def check_checkpoint(path: str) -> str:
     return path
 
 
+@contextmanager
+def broken_file_named(path: str | os.PathLike) -> Iterator[None]:
+    """ValueError that names the checkpoint, for whatever the bytes of a broken one make."""
+    try:
+        yield
+    except OSError:  # it says which file and why
+        raise
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({said[:200]}); is the file whole? Fetch it or "
+            "train again."
+        ) from error
+
+
 def load_weights(model, path: str) -> dict:
     """Loads a checkpoint's weights into a model; returns the checkpoint.
 
@@ -84,14 +99,8 @@ def load_weights(model, path: str) -> dict:
             parameters are not in it.
     """
     check_checkpoint(path)
-    try:
+    with broken_file_named(path):
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger=None)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"checkpoint {path} cannot be read ({said[:200]}); is the file whole? Fetch it or "
-            "train again."
-        ) from error
     _check_fit(model, checkpoint, path)
     return _load_checkpoint_to_model(model, checkpoint)
 

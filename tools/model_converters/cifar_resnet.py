@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from mmdyn import compat
+from mmdyn.engine.inference import broken_file_named
 
 
 def convert_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -40,13 +41,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         ValueError: If it holds none, or is broken.
     """
     compat.allow_checkpoint_logs()
-    try:
+    with broken_file_named(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a broken file makes whatever its bytes happen to say
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} cannot be read ({said[:200]}); is the file whole?") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds no state dict; expected names of weights with tensors")

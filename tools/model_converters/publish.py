@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from mmdyn.engine.inference import broken_file_named
+
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -26,11 +28,8 @@ def read(path: str) -> dict:
     Raises:
         ValueError: If the file is none, or broken.
     """
-    try:
+    with broken_file_named(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # a broken file makes whatever its bytes happen to say
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} cannot be read ({said[:200]}); is the file whole?") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise ValueError(f"{path} is no checkpoint of mmengine: it has no state_dict")
     return checkpoint
