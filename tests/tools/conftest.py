@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -118,3 +119,15 @@ def tool(request: pytest.FixtureRequest) -> ModuleType:
     """What the test file is about: ``FOLDER/test_NAME.py`` gives ``tools/FOLDER/NAME.py``."""
     folder = request.path.parent.relative_to(Path(__file__).parent)
     return load_tool((folder / request.path.stem.removeprefix("test_")).as_posix())
+
+
+@pytest.fixture
+def refuses(tool: ModuleType, capsys: pytest.CaptureFixture) -> Callable[[list, str], None]:
+    """Checks that the tool, given these options, ends with a last line that says this."""
+
+    def check(words: list, said: str) -> None:
+        with pytest.raises(SystemExit):
+            tool.parse_args(["config.py", "weights.pth", *words])
+        assert said in capsys.readouterr().err.splitlines()[-1]
+
+    return check

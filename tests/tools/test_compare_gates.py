@@ -56,10 +56,8 @@ def test_a_network_without_gates_is_refused(tiny, pairs):
 
 
 @pytest.mark.parametrize("option", ["--batch", "--batches"])
-def test_counts_of_nothing_are_refused(tool: ModuleType, capsys, option: str):
-    with pytest.raises(SystemExit):
-        tool.parse_args(["config.py", "weights.pth", option, "0"])
-    assert f"{option}: must be a whole number from 1, got '0'" in capsys.readouterr().err
+def test_counts_of_nothing_are_refused(refuses, option: str):
+    refuses([option, "0"], f"{option}: must be a whole number from 1, got '0'")
 
 
 def test_test_sets_that_are_not_there_end_with_a_line(tiny, pairs, tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,12 +53,8 @@ def test_dense_rows_have_their_own_weights(tiny: SimpleNamespace, tmp_path: Path
         (["--scales", "0"], "--scales: must be a number above 0, got '0'"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
-    tool: ModuleType, capsys, words: list, said: str
-) -> None:
-    with pytest.raises(SystemExit):
-        tool.parse_args(["config.py", "weights.pth", *words])
-    assert said in capsys.readouterr().err.splitlines()[-1]
+def test_what_cannot_be_compared_is_refused(refuses, words: list, said: str) -> None:
+    refuses(words, said)
 
 
 def test_another_networks_weights_are_refused(tiny: SimpleNamespace, tmp_path: Path) -> None:
