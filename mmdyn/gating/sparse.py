@@ -139,9 +139,12 @@ class SparseBranch:
             return Rows(empty, last, places[1:])
         flat = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
         index = torch.cat([places[0].flat, places[0].flat.new_zeros(1)])
-        direct = self.steps[0].linear is not None and places[0] is places[1]
-        rows = self.steps[0].of_map(flat, index) if direct else flat.index_select(0, index)
-        for step, inputs, outputs in list(zip(self.steps, places, places[1:]))[direct:]:
+        steps = list(zip(self.steps, places, places[1:]))
+        if self.steps[0].linear is not None and places[0] is places[1]:
+            rows = steps.pop(0)[0].of_map(flat, index)
+        else:
+            rows = flat.index_select(0, index)
+        for step, inputs, outputs in steps:
             if not step.shape.pointwise or inputs is not outputs:
                 rows[-1].zero_()
             rows = step(rows, inputs, outputs, tiles)
