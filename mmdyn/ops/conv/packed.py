@@ -56,8 +56,8 @@ def lanes(width: int, outputs: int) -> int:
 
     Registers of channels are half empty at 18 of them. Measured by tools/benchmark_convs.py on a
     Xeon with AVX-512, 2 threads, 38 windows: 18 to 18 channels at 32x32 pixels 0.86 ms for 1.50
-    (oneDNN 1.13), 36 at 16x16 0.56 for 0.82, 72 at 16x16 1.60 for 1.87, but 64 at 32x32 6.0 for
-    4.7. With AVX2's registers 18 channels take 1.39 ms for 1.85, and 24 2.55 for 2.11.
+    (oneDNN 1.13), 36 at 16x16 0.56 for 0.82. Registers of channels that are full, as at 64, are
+    faster; those of AVX2, half as wide, nearly are from 24 channels on.
 
     Args:
         width: Outputs in a row of a window, at stride 1 and without dilation.
