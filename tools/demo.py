@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from common.comparing import one_line_errors
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
@@ -277,7 +278,8 @@ def main(arguments: list[str] | None = None) -> None:
     checkpoint = args.checkpoint or train(cfg)
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    runs = make_runs(cfg, checkpoint, args, dataset.metainfo)
+    with one_line_errors():
+        runs = make_runs(cfg, checkpoint, args, dataset.metainfo)
     play(runs, dataset, dataset.metainfo)
     rows = results(runs)
     Console(width=100).print(table_of(rows))

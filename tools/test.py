@@ -16,12 +16,13 @@ import os
 import sys
 from pathlib import Path
 
+from common.comparing import one_line_errors
 from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmdyn.engine.inference import check_checkpoint, dataset_config, read_config
+from mmdyn.engine.inference import check_fit, dataset_config, read_checkpoint, read_config
 from mmdyn.engine.launch import finish_launch, prepare_launch
 from mmdyn.ops.allocator import keep_freed_memory
 
@@ -117,7 +118,8 @@ def main() -> None:
     keep_freed_memory()
     try:
         cfg = read_config(args.config, args.cfg_options)
-        cfg.load_from = None if args.checkpoint == "none" else check_checkpoint(args.checkpoint)
+        cfg.load_from = None if args.checkpoint == "none" else args.checkpoint
+        weights = cfg.load_from and read_checkpoint(cfg.load_from)
         if "test_dataloader" not in cfg:
             raise ValueError("the config has no test_dataloader; add one to test.")
         if args.out and not args.out.endswith((".pkl", ".pickle")):
@@ -134,6 +136,10 @@ def main() -> None:
         draw_into(cfg, args.show_dir, args.interval)
     prepare_launch(cfg, args.launcher)
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    if weights is not None:  # the runner reads the file again, and would take any
+        with one_line_errors():
+            check_fit(runner.model, weights, args.checkpoint)
+        del weights
     if args.out:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     runner.test()

@@ -14,7 +14,7 @@ import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseTTAModel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_to_model
 
@@ -98,18 +98,26 @@ def load_weights(model, path: str) -> dict:
         ValueError: If it is no checkpoint, or broken, or another network's: most of the model's
             parameters are not in it.
     """
-    check_checkpoint(path)
-    with broken_file_named(path):
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger=None)
-    _check_fit(model, checkpoint, path)
+    checkpoint = read_checkpoint(path)
+    check_fit(model, checkpoint, path)
     return _load_checkpoint_to_model(model, checkpoint)
 
 
-def _check_fit(model, checkpoint: Any, path: str) -> None:
+def read_checkpoint(path: str) -> Any:
+    """What a checkpoint holds, on the CPU; errors as of `load_weights`."""
+    check_checkpoint(path)
+    with broken_file_named(path):
+        return CheckpointLoader.load_checkpoint(path, map_location="cpu", logger=None)
+
+
+def check_fit(model, checkpoint: Any, path: str) -> None:
     """Refuses weights of another network, after which mmengine would go on with random ones.
 
-    A dense network's checkpoint may lack gates and policy.
+    A dense network's checkpoint may lack gates and policy. ``model`` may be wrapped, for several
+    processes or test-time augmentation. Raises ValueError.
     """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
     found = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(found, dict):
         raise ValueError(f"checkpoint {path} holds no state_dict; give a network's checkpoint.")

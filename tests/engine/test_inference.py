@@ -13,6 +13,7 @@ from mmdyn.conversion import is_converted, runtime_of
 from mmdyn.engine.inference import (
     build_model,
     check_checkpoint,
+    check_fit,
     convert_as_asked,
     dataset_config,
     dataset_meta,
@@ -67,6 +68,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load_weights(wide, path)
     assert torch.equal(wide[0].weight, before)
     load_weights(narrow, path)
+    with pytest.raises(ValueError, match=said):
+        check_fit(torch.nn.DataParallel(wide), torch.load(path), path)
+    check_fit(torch.nn.DataParallel(narrow), torch.load(path), path)
 
     # A head of other classes is left out, as a backbone's weights are taken.
     narrow[2] = torch.nn.Conv2d(4, 5, 3)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import torch
 
 from mmdyn.datasets.frame_reader import FrameReader
 
@@ -21,3 +22,14 @@ def test_demo(tiny: SimpleNamespace, tmp_path: Path) -> None:
     assert rows[1]["gmacs"] < rows[0]["gmacs"]
     assert len(FrameReader(str(tmp_path / "demo.mp4"))) == 4
     assert cv2.imread(str(tmp_path / "demo.png")) is not None
+
+
+def test_weights_of_another_network_are_named(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.pth"
+    torch.save(dict(state_dict=torch.nn.Linear(2, 2).state_dict()), foreign)
+    done = tiny.run(
+        "demo", "--out", tmp_path, "--size", 96, 192, "--block-size", 32, "--stills", 2,
+        "--frames", 4, "--checkpoint", foreign,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "foreign.pth is another network's" in done.stderr.strip().splitlines()[-1]

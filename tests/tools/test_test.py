@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import mmengine
 import pytest
+import torch
 from mmengine.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,12 @@ def test_refusals(tool: ModuleType, tiny: SimpleNamespace, monkeypatch: pytest.M
     good = (tiny.config, tiny.checkpoint)
     assert "config a.py is missing" in refused(tool, monkeypatch, "a.py", tiny.checkpoint)
     assert "tiny.pth" in refused(tool, monkeypatch, tiny.config, str(tiny.folder / "other.pth"))
+    foreign, broken = str(tiny.folder / "foreign.pth"), tiny.folder / "broken.pth"
+    torch.save(dict(state_dict=torch.nn.Linear(2, 2).state_dict()), foreign)
+    broken.write_bytes(b"x")
+    work = ("--work-dir", str(tiny.folder / "work"))
+    assert "another network's" in refused(tool, monkeypatch, tiny.config, foreign, *work)
+    assert "cannot be read" in refused(tool, monkeypatch, tiny.config, str(broken))
     assert "must end in .pkl" in refused(tool, monkeypatch, *good, "--out", "a.json")
     assert "tta_model" in refused(tool, monkeypatch, *good, "--tta")
     assert "test without --tta" in refused(
