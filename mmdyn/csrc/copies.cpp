@@ -1,4 +1,4 @@
-// The copies of mmdyn.ops.windows and mmdyn.ops.cells on a CPU, and depthwise convolutions by taps of
+// The copies and sums of mmdyn.ops.windows and mmdyn.ops.cells on a CPU, and depthwise convolutions by taps of
 // mmdyn.ops.conv: whole rows at a time, in one pass.
 // What each does is said in the reference.py of its folder; arguments are checked there and above.
 
@@ -148,6 +148,60 @@ void scatter_cells(Tensor& dense, const Tensor& lines, const Tensor& blocks) {
   });
 }
 
+// to = to + from, rectified or not; NaN stays NaN, as in torch.
+template <typename T>
+inline void add_row_of(T* __restrict__ to, const T* __restrict__ from, int64_t n, bool relu) {
+  for (int64_t i = 0; i < n; ++i) {
+    const T sum = to[i] + from[i];
+    to[i] = relu && sum < 0 ? T(0) : sum;
+  }
+}
+
+WIDEST void add_row(float* to, const float* from, int64_t n, bool relu) { add_row_of(to, from, n, relu); }
+
+WIDEST void add_row(double* to, const double* from, int64_t n, bool relu) { add_row_of(to, from, n, relu); }
+
+WIDEST void add_row(Half* __restrict__ to, const Half* __restrict__ from, int64_t n, bool relu) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float sum = as_float(to[i]) + as_float(from[i]);
+    to[i].x = rounded(relu && sum < 0 ? 0.0f : sum);
+  }
+}
+
+template <typename T>
+void add_all(Tensor& rows, const Tensor& index, const Tensor& values, bool relu) {
+  const int64_t c = rows.size(1), count = rows.size(0);
+  const int64_t* row = index.const_data_ptr<int64_t>();
+  const T* from = values.const_data_ptr<T>();
+  T* to = rows.mutable_data_ptr<T>();
+  at::parallel_for(0, index.numel(), grain(c * sizeof(T)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      TORCH_CHECK(row[i] >= 0 && row[i] < count, "expected rows below ", count, ", got ", row[i]);
+      add_row(to + row[i] * c, from + i * c, c, relu);
+    }
+  });
+}
+
+// Sums into some rows.
+void add_rows(Tensor& rows, const Tensor& index, const Tensor& values, bool relu) {
+  check_types(values, rows);
+  TORCH_CHECK(rows.dim() == 2 && rows.is_contiguous() && index.scalar_type() == at::kLong &&
+                  values.dim() == 2 && values.size(0) == index.numel() && values.size(1) == rows.size(1),
+              "expected contiguous rows (R, C), an int64 index (M,) and values (M, C), got ",
+              rows.sizes(), ", ", index.sizes(), " and ", values.sizes());
+  const Tensor at = index.contiguous(), from = values.contiguous();
+  switch (rows.scalar_type()) {
+    case at::kFloat: return add_all<float>(rows, at, from, relu);
+    case at::kDouble: return add_all<double>(rows, at, from, relu);
+    case at::kBFloat16: return add_all<Half>(rows, at, from, relu);
+    default: {
+      Tensor sums = rows.index_select(0, at).add_(from);
+      if (relu) sums.relu_();
+      rows.index_copy_(0, at, sums);
+    }
+  }
+}
+
 // acc += s * w, in the widest registers that the processor has.
 WIDEST void add_products(float* __restrict__ acc, const float* __restrict__ s,
                          const float* __restrict__ w, int64_t n) {
@@ -227,5 +281,6 @@ TORCH_LIBRARY_IMPL(mmdyn, CPU, m) {
   m.impl("write_ring", &write_ring);
   m.impl("gather_cells", &gather_cells);
   m.impl("scatter_cells", &scatter_cells);
+  m.impl("add_rows", &add_rows);
   m.impl("depthwise_taps", &depthwise_taps);
 }

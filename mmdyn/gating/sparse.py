@@ -11,6 +11,7 @@ from torch.nn.modules.module import _global_forward_hooks
 from mmdyn.gating.branch import Branch, Step, shortcut_of
 from mmdyn.gating.gate import enlarge
 from mmdyn.gating.rows import Places, Tiles, tap_rows
+from mmdyn.ops import cells
 from mmdyn.ops.conv import PackedConv, PackedLinear, TapConv
 
 # From this side on, a tile with its halo costs less to gather than the taps of its pixels.
@@ -177,15 +178,13 @@ def add_rows(block: nn.Module, branch: Branch, x: Tensor, rows: Rows, in_place: 
         (N, C', H', W'), channels-last.
     """
     other = shortcut_of(block, branch, x).contiguous(memory_format=torch.channels_last)
+    if not in_place and _is_held(block, branch, x, other):
+        other = other.clone()
     flat = other.permute(0, 2, 3, 1).reshape(-1, other.shape[1])
-    index = rows.places.flat
-    values = branch.after(flat.index_select(0, index), rows.values.to(flat.dtype))
-    if not in_place:
-        held = _is_held(block, branch, x, other)
-        other = branch.after(other.clone() if held else other, None)
-        flat = other.permute(0, 2, 3, 1).reshape(-1, other.shape[1])
-    flat.index_copy_(0, index, values)
-    return other
+    by_row = in_place and branch.after.activation in (None, "relu")  # all others are as they shall
+    relu = by_row and branch.after.activation == "relu"
+    cells.add_rows(flat, rows.places.flat, rows.values.to(flat.dtype), relu)
+    return other if by_row else branch.after(other, None)
 
 
 def _is_held(block: nn.Module, branch: Branch, x: Tensor, other: Tensor) -> bool:

@@ -17,8 +17,9 @@ from pathlib import Path
 from mmdyn.ops import compiled
 assert compiled.load(Path(sys.argv[1]))
 for name in (
-    "gather_windows", "write_ring", "gather_cells", "scatter_cells", "depthwise_taps", "shrink",
-    "lost_detail", "enlarge", "packed_windows", "packed_rows", "policy_logits", "policy_gradient",
+    "gather_windows", "write_ring", "gather_cells", "scatter_cells", "add_rows", "depthwise_taps",
+    "shrink", "lost_detail", "enlarge", "packed_windows", "packed_rows", "policy_logits",
+    "policy_gradient",
 ):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"mmdyn::{name}", "CPU"), name
 import pytest
@@ -29,7 +30,7 @@ TYPES = """
 import sys, torch
 from pathlib import Path
 from mmdyn.ops import compiled
-from mmdyn.ops.cells import scatter_cells
+from mmdyn.ops.cells import add_rows, scatter_cells
 from mmdyn.ops.windows import gather_windows, reference, write_ring
 assert compiled.load(Path(sys.argv[1]))
 torch.set_grad_enabled(False)
@@ -81,6 +82,14 @@ for call in (
         assert "of one type, got " in str(error), error
     else:
         raise AssertionError("types are mixed")
+three = torch.zeros(3, 5)
+for index, values in (([0, 1], (2, 4)), ([0, 1], (3, 5)), ([1, 3], (2, 5)), ([-1, 0], (2, 5))):
+    try:
+        add_rows(three, torch.tensor(index), torch.ones(values))
+    except RuntimeError as error:
+        assert "expected" in str(error) and ", got " in str(error), error
+    else:
+        raise AssertionError(f"rows {index} take {values}")
 assert not x.any()
 """
 

@@ -1,4 +1,4 @@
-"""Moves blocks between a dense map and a packed batch, in plain PyTorch.
+"""Moves blocks and pixels between a dense map and a packed batch, in plain PyTorch.
 
 Within a line of a channels-last map the pixels of one cell are contiguous, so a block is copied as
 `bh` rows of ``bw * C`` numbers. `lines` names those rows: ``(n, bh)`` indices into the map's
@@ -45,3 +45,16 @@ def scatter_cells(dense: Tensor, lines: Tensor, blocks: Tensor) -> None:
     n, c, bh, bw = blocks.shape
     rows = blocks.permute(0, 2, 3, 1).reshape(n * bh, bw * c)
     _lines_of(dense, bw).index_copy_(0, lines.reshape(-1), rows)
+
+
+def add_rows(rows: Tensor, index: Tensor, values: Tensor, relu: bool) -> None:
+    """Adds to some rows, in place.
+
+    Args:
+        rows: (R, C), contiguous; written to.
+        index: (M,) int64, which of them; each at most once.
+        values: (M, C).
+        relu: Whether these rows are rectified afterwards.
+    """
+    sums = rows.index_select(0, index).add_(values)
+    rows.index_copy_(0, index, sums.relu_() if relu else sums)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmdyn.blocks import BlockGrid, Level
-from mmdyn.ops.cells import gather_cells, scatter_cells
+from mmdyn.ops.cells import add_rows, gather_cells, scatter_cells
 
 
 def lines_of(cells, grid, block):
@@ -52,3 +52,28 @@ def test_any_type_is_moved(dtype):
     packed = gather_cells(dense, lines, 2)
     assert packed.dtype == dtype
     assert torch.equal(packed[0], dense[0, :, :2, 2:])
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str
+)
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("count", [0, 5])
+def test_sums_into_rows(dtype, relu, count):
+    rows, values = torch.randn(9, 37).to(dtype), torch.randn(count, 37).to(dtype)
+    values[:1, 3] = float("nan")
+    index = torch.tensor([7, 0, 3, 8, 4])[:count]
+    wanted = rows.clone()
+    for row, value in zip(index.tolist(), values):
+        wanted[row] = (wanted[row] + value).relu() if relu else wanted[row] + value
+    with torch.no_grad():
+        got = add_rows(rows, index, values, relu)
+    assert got is rows and torch.equal(got.nan_to_num(7), wanted.nan_to_num(7))
+    assert int(got.isnan().sum()) == min(count, 1)
+
+
+def test_gradients_of_sums():
+    index = torch.tensor([4, 1])
+    rows = torch.randn(5, 3, dtype=torch.float64)
+    values = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: add_rows(rows.clone(), index, v, True), values)
