@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmdyn.ops.pictures import lost_detail
+from mmdyn.ops.pictures import patch_statistics
 from mmdyn.registry import RESOLUTION_POLICIES
 
 from .sampling import seeded_uniform
@@ -52,7 +52,7 @@ class HeuristicResolution(ResolutionPolicy):
     reads_pixels = True
 
     def scores(self, image, size, gain=None):
-        return F.adaptive_avg_pool2d(lost_detail(image), size)[:, 0]
+        return F.adaptive_avg_pool2d(patch_statistics(image, 2)[1], size)[:, 0]
 
 
 @RESOLUTION_POLICIES.register_module(name="random")

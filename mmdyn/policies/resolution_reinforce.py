@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdyn.ops.pictures import lost_detail, shrink
+from mmdyn.ops.pictures import patch_statistics
 from mmdyn.registry import RESOLUTION_POLICIES
 
 from .advantages import advantages, reinforce_loss, reward_sums
@@ -113,18 +113,16 @@ class ReinforceResolution(ResolutionPolicy):
 def _features(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """What ``PolicyNet`` reads: (N, 4, h, w) image and detail, (N, 3, GH, GW) cells, the prior."""
     n, channels, height, width = image.shape
-    flat = image[:, :, ::2, ::2].flatten(1)  # enough for the contrast
-    centre = flat.mean(1)[:, None, None, None]
-    contrast = flat.std(1).nan_to_num(1.0).clamp(min=1e-6)[:, None, None, None]
     if channels != 3:  # grey or multispectral images are looked at as grey ones
         image = image.mean(1, keepdim=True)
-    detail = lost_detail(image) / contrast
     block = (height // size[0], width // size[1])
     steps = [s for s in (4, 2) if all(b % s == 0 and b // s >= _SAMPLES for b in block)]
-    step = steps[0] if steps else 2
-    small = detail if step == 2 else F.avg_pool2d(detail, step // 2)
-    colours = ((shrink(image, step) - centre) / contrast).expand(-1, 3, -1, -1)
-    picture = torch.cat([colours, small.sqrt()], 1)
+    small, detail, moments = patch_statistics(image, steps[0] if steps else 2)
+    centre, contrast = moments[:, :, None, None, None].unbind(1)
+    contrast = contrast.nan_to_num(1.0).clamp(min=1e-6)
+    detail = detail / contrast
+    colours = ((small - centre) / contrast).expand(-1, 3, -1, -1)
+    picture = torch.cat([colours, detail.sqrt()], 1)
     prior = torch.log(F.adaptive_avg_pool2d(detail, size)[:, 0] + _LEAST_DETAIL)
     y, x = (torch.linspace(-1 + 1 / c, 1 - 1 / c, c, device=image.device) for c in size)
     places = torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(n, -1, -1, -1)

@@ -18,7 +18,7 @@ from mmdyn.ops import compiled
 assert compiled.load(Path(sys.argv[1]))
 for name in (
     "gather_windows", "write_ring", "gather_cells", "scatter_cells", "add_rows", "depthwise_taps",
-    "shrink", "lost_detail", "enlarge", "packed_windows", "packed_rows", "policy_logits",
+    "shrink", "patch_statistics", "enlarge", "packed_windows", "packed_rows", "policy_logits",
     "policy_gradient",
 ):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"mmdyn::{name}", "CPU"), name

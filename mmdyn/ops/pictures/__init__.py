@@ -3,8 +3,11 @@
 from mmdyn.ops.library import define
 from mmdyn.ops.pictures import reference
 
-__all__ = ["enlarge", "lost_detail", "shrink"]
+__all__ = ["enlarge", "patch_statistics", "shrink"]
 
 shrink = define("shrink(Tensor image, int factor) -> Tensor", reference.shrink)
-lost_detail = define("lost_detail(Tensor image) -> Tensor", reference.lost_detail)
+patch_statistics = define(
+    "patch_statistics(Tensor image, int step) -> (Tensor, Tensor, Tensor)",
+    reference.patch_statistics,
+)
 enlarge = define("enlarge(Tensor windows, int rows, int columns) -> Tensor", reference.enlarge)

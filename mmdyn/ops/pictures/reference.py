@@ -20,17 +20,28 @@ def shrink(image: Tensor, factor: int) -> Tensor:
     return F.avg_pool2d(image.float(), factor)
 
 
-def lost_detail(image: Tensor) -> Tensor:
-    """Mean distance of each 2x2 pixels from their mean, over channels.
+def patch_statistics(image: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What an image holds, patch by patch, and what halving its sides would lose of it.
 
     Args:
-        image: (N, C, H, W) with even sides, of any floating type.
+        image: (N, C, H, W), of any floating type.
+        step: Pixels a side of a patch; even, divides H and W.
 
     Returns:
-        (N, 1, H / 2, W / 2) float32.
+        The means of the patches (N, C, H / step, W / step); their detail
+        (N, 1, H / step, W / step), the mean distance of pixels from the mean of their 2x2 pixels;
+        mean and standard deviation (N, 2) of every second pixel of every second row. All float32.
     """
+    image = image.float()
+    flat = image[:, :, ::2, ::2].flatten(1)
+    detail = F.avg_pool2d(_lost_detail(image), step // 2)
+    return shrink(image, step), detail, torch.stack([flat.mean(1), flat.std(1)], 1)
+
+
+def _lost_detail(image: Tensor) -> Tensor:
+    """(N, 1, H / 2, W / 2) mean distance of 2x2 pixels from their mean, over channels."""
     n, c, h, w = image.shape
-    upper, lower = image.float().reshape(n, c, h // 2, 2, w).unbind(3)
+    upper, lower = image.reshape(n, c, h // 2, 2, w).unbind(3)
     pairs = (upper + lower).view(n, c, h // 2, w // 2, 2)
     mean = ((pairs[..., 0] + pairs[..., 1]) * 0.25).repeat_interleave(2, -1)
     away = (upper - mean).abs_().add_((lower - mean).abs_()).view(pairs.shape)

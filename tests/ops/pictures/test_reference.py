@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmdyn.ops.pictures import enlarge, lost_detail, reference, shrink
+from mmdyn.ops.pictures import enlarge, patch_statistics, reference, shrink
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
@@ -34,14 +34,34 @@ def test_shrinking_takes_means_and_leaves_out_the_rest(dtype, memory, channels, 
     assert small.data_ptr() != x.data_ptr()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("memory", FORMATS)
 @pytest.mark.parametrize("channels", [1, 3, 12])
-def test_lost_detail_is_the_distance_from_the_doubled_mean(dtype, memory, channels):
-    x = image(channels, dtype, memory)
-    doubled = F.interpolate(F.avg_pool2d(x.float(), 2), scale_factor=2)
-    wanted = F.avg_pool2d((x.float() - doubled).abs().mean(1, keepdim=True), 2)
-    assert torch.allclose(lost_detail(x), wanted, atol=1e-6)
+@pytest.mark.parametrize("step", [2, 4, 8])
+@pytest.mark.parametrize("size", [(24, 40), (8, 8), (136, 16)])
+def test_patches_know_their_mean_and_what_halving_loses(dtype, memory, channels, step, size):
+    x = (3.0 * torch.randn(2, channels, *size) + 40.0).to(dtype).contiguous(memory_format=memory)
+    means, detail, moments = patch_statistics(x, step)
+    x = x.double()
+    doubled = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2)
+    lost = F.avg_pool2d((x - doubled).abs().mean(1, keepdim=True), step)
+    some = x[:, :, ::2, ::2].flatten(1)
+    wanted = F.avg_pool2d(x, step), lost, torch.stack([some.mean(1), some.std(1)], 1)
+    for got, exact in zip((means, detail, moments), wanted, strict=True):
+        assert got.dtype == torch.float32 and got.shape == exact.shape
+        assert torch.allclose(got.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_patches_that_are_flat_or_no_numbers():
+    flat = torch.full((1, 3, 8, 16), 123.456)
+    means, detail, moments = patch_statistics(flat, 4)
+    assert torch.allclose(means, flat[:, :, ::4, ::4]) and not detail.any()
+    assert moments[0, 1] < 1e-4
+    flat[0, 1, 5, 9] = float("nan")
+    means, detail, moments = patch_statistics(flat, 4)
+    assert means.isnan().nonzero().tolist() == [[0, 1, 1, 2]]
+    assert detail.isnan().nonzero().tolist() == [[0, 0, 1, 2]]
+    assert patch_statistics(torch.ones(1, 1, 2, 2), 2)[2].isnan().tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
