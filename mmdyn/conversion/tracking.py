@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 
 from mmdyn.blocks import BlockTensor, LaidOutBlocks, Tracker
 from mmdyn.blocks.padded import PaddedBlockTensor
+from mmdyn.ops.rois import aligns, roi_align
 
 _COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 _NO_PLACE = (
@@ -133,6 +134,26 @@ class DenseMethod(StandIn):
         return self.stock(*args, **kwargs)
 
 
+class RoIAlignMethod(DenseMethod):
+    """Stands in for the forward of mmcv's RoIAlign: features are read where they lie.
+
+    mmcv's own on a CPU wants them in the order of their shape, and runs on one thread.
+    """
+
+    def __call__(self, input, rois):
+        module = self.module
+        if isinstance(input, BlockTensor):
+            input.frame.went_dense(type(module).__name__, "a compiled operator")
+            input = input.composite(type(module).__name__)
+        plain = module.pool_mode == "avg" and not module.use_torchvision
+        if plain and isinstance(input, torch.Tensor) and aligns(input, rois):
+            size = list(module.output_size)
+            rest = module.spatial_scale, module.sampling_ratio, module.aligned
+            return roi_align(input, rois, size, *rest)
+        args, _ = _densified(type(module).__name__, (input, rois), {})
+        return self.stock(*args)
+
+
 def _densified(name: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     def dense(value):
         if isinstance(value, (BlockTensor, LaidOutBlocks, PaddedBlockTensor)):
@@ -169,11 +190,20 @@ def may_call_compiled(module: nn.Module) -> bool:
 
 def guard(module: nn.Module) -> None:
     """Compiled operators that the module may call get dense tensors in the order of their shape."""
+    if is_roi_align(module):
+        module.__dict__["forward"] = RoIAlignMethod(module, "forward")
+        return
     names = compiled_methods(module)
     for name in names:
         module.__dict__[name] = DenseMethod(module, name)
     if not names and may_call_compiled(module):
         module.register_forward_pre_hook(DenseBoundary(), with_kwargs=True)
+
+
+def is_roi_align(module: nn.Module) -> bool:
+    """Whether it is mmcv's RoIAlign."""
+    kind = type(module)
+    return (kind.__module__, kind.__name__) == ("mmcv.ops.roi_align", "RoIAlign")
 
 
 def attach(model: nn.Module, tracker: Tracker) -> None:

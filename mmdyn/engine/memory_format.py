@@ -8,7 +8,12 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from mmdyn.conversion.tracking import compiled_methods, may_call_compiled
+from mmdyn.conversion.tracking import (
+    RoIAlignMethod,
+    compiled_methods,
+    is_roi_align,
+    may_call_compiled,
+)
 from mmdyn.registry import HOOKS
 
 
@@ -17,11 +22,14 @@ def to_channels_last(model: nn.Module) -> nn.Module:
 
     Convolutions then produce channels-last activations, which is what oneDNN and cuDNN are fastest
     at. Compiled operators of mmcv take every tensor for one in the order of its shape and compute
-    something else of others (RoIAlign on a CPU, without a word), so modules with such operators get
-    their inputs in that order.
+    something else of others (without a word), so modules with such operators get their inputs in
+    that order. RoIAlign is mmdyn's own on a CPU (`mmdyn.ops.rois`), which reads them as they are.
     """
     model.to(memory_format=torch.channels_last)
     for module in model.modules():
+        if is_roi_align(module):
+            module.__dict__.setdefault("forward", RoIAlignMethod(module, "forward"))
+            continue
         for name in compiled_methods(module):
             module.__dict__.setdefault(name, _Ordered(module, name))
         known = any(isinstance(hook, _OrderedInputs) for hook in module._forward_pre_hooks.values())

@@ -2,9 +2,9 @@
 
     python -m mmdyn.ops.compiled      compiles them for the installed PyTorch, in half a minute
 
-They serve CPU tensors in the operators of ``windows``, ``cells``, ``conv``, ``pictures`` and
-``policy``. Without them, with another PyTorch than they were compiled for, and once a source was
-edited, the reference does. They lie in ``csrc``, or in the folder that ``MMDYN_COMPILED_DIR``
+They serve CPU tensors in the operators of ``windows``, ``cells``, ``conv``, ``pictures``, ``rois``
+and ``policy``. Without them, with another PyTorch than they were compiled for, and once a source
+was edited, the reference does. They lie in ``csrc``, or in the folder that ``MMDYN_COMPILED_DIR``
 names, and end with a checksum: one that lost a part would end the process where it is called.
 ``setup.py`` runs this file by itself, so it imports nothing of mmdyn.
 """

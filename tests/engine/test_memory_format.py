@@ -11,6 +11,7 @@ from mmdyn.blocks import Tracker
 from mmdyn.conversion import tracking
 from mmdyn.engine import ChannelsLastHook
 from mmdyn.engine.memory_format import to_channels_last
+from mmdyn.ops import rois
 
 
 class Runner:
@@ -46,26 +47,81 @@ def regions() -> nn.Module:
     return Regions().eval()
 
 
-def test_compiled_operators_get_their_own_order(regions):
-    x = torch.randn(1, 3, 20, 30)
-    wanted = regions(x)
-    twin = copy.deepcopy(to_channels_last(regions))
+class Pooled(nn.Module):
+    """A compiled operator of mmcv that is none of mmdyn's: the highest of each region."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from mmcv.ops import RoIAlign
+
+        self.align = type("Highest", (RoIAlign,), {})((3, 3), 1.0, 0, pool_mode="max")
+
+    def forward(self, x):
+        return self.align(x, torch.tensor([[0.0, 2.0, 3.0, 15.0, 14.0]]))
+
+
+def test_compiled_operators_get_their_own_order():
+    pytest.importorskip("mmcv.ops")
+    model = Pooled()
+    x = torch.randn(1, 8, 20, 30)
+    wanted = model(x)
+    twin = copy.deepcopy(to_channels_last(model))
     to_channels_last(twin)  # again, as each validation does
     assert len(twin.align._forward_pre_hooks) == 1
+    for one in (model, twin):
+        assert torch.equal(one(x.contiguous(memory_format=torch.channels_last)), wanted)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
+    """The features that mmdyn's RoIAlign was called with."""
+    calls: list[torch.Size] = []
+
+    def noted(features, *rest):
+        assert features.is_contiguous(memory_format=torch.channels_last)
+        calls.append(features.shape)
+        return rois.roi_align(features, *rest)
+
+    monkeypatch.setattr(tracking, "roi_align", noted)
+    return calls
+
+
+def is_compiled() -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key("mmdyn::roi_align", "CPU")
+
+
+def test_regions_are_read_where_they_lie(regions, served):
+    x = torch.randn(1, 3, 20, 30)
+    wanted = regions(x)
+    twin = copy.deepcopy(to_channels_last(to_channels_last(regions)))
     image = x.contiguous(memory_format=torch.channels_last)
     for model in (regions, twin):
-        assert torch.allclose(model(image), wanted, atol=1e-5)
+        with torch.no_grad():
+            assert torch.allclose(model(image), wanted, atol=1e-5)
+        learned = model(image)
+        assert torch.allclose(learned, wanted, atol=1e-5) and learned.requires_grad
+    assert len(served) == (2 if is_compiled() else 0)
+    regions.align.pool_mode = "max"
+    with torch.no_grad():
+        highest = regions(image)
+    assert (highest >= wanted - 1e-5).all() and not torch.allclose(highest, wanted)
 
 
-def test_blockcopy_on_it_and_off_again_leaves_it_right(regions):
+def test_blockcopy_on_it_and_off_again_leaves_it_right(regions, served):
     x = torch.randn(1, 3, 64, 64)
-    wanted = regions(x)
-    to_channels_last(regions)
-    convert_model(regions, BlockCopyConfig(policy="all", block_size=32), trial=False)
-    assert torch.allclose(regions(x), wanted, atol=1e-5)
-    restore_model(regions)
-    image = x.contiguous(memory_format=torch.channels_last)
-    assert torch.allclose(regions(image), wanted, atol=1e-5)
+    with torch.no_grad():
+        wanted = regions(x)
+        to_channels_last(regions)
+        convert_model(regions, BlockCopyConfig(policy="all", block_size=32), trial=False)
+        assert torch.allclose(regions(x), wanted, atol=1e-5)
+        restore_model(regions)
+        image = x.contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(regions(image), wanted, atol=1e-5)
+    assert len(served) == (2 if is_compiled() else 0)
+    stock = Regions()
+    convert_model(stock, BlockCopyConfig(policy="all", block_size=32), trial=False)
+    restore_model(stock)
+    assert "forward" not in vars(stock.align)
 
 
 class Sampler(nn.Module):

@@ -19,7 +19,7 @@ assert compiled.load(Path(sys.argv[1]))
 for name in (
     "gather_windows", "write_ring", "gather_cells", "scatter_cells", "add_rows", "depthwise_taps",
     "shrink", "patch_statistics", "enlarge", "packed_windows", "packed_rows", "policy_logits",
-    "policy_gradient",
+    "policy_gradient", "roi_align",
 ):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"mmdyn::{name}", "CPU"), name
 import pytest
@@ -114,6 +114,7 @@ def test_the_operators_keep_their_tests(library, bits):
         "conv/test_linear.py",
         "conv/test_packed.py",
         "pictures/test_reference.py",
+        "rois/test_reference.py",
     ]
     # The suite itself runs the widest registers where the installation compiled the library.
     narrow = [name for name in tests if name.startswith("conv")]
