@@ -55,6 +55,13 @@ def global_mean(x: BlockTensor) -> Tensor:
     return table.mean(1).to(x.dtype)[:, :, None, None]
 
 
+def global_sum(x: BlockTensor) -> Tensor:
+    """(N, C): the sum over the composite frame; a pixel of half resolution counts four times."""
+    blocks, halves = _per_level(x, lambda v: wide(v).sum((2, 3)))
+    table = cell_table(x, "sum", [(blocks, None if halves is None else 4 * halves)])
+    return table.sum(1)
+
+
 def global_max(x: BlockTensor) -> Tensor:
     """(N, C, 1, 1): the maximum over the composite frame."""
     table = cell_table(x, "max", [_per_level(x, lambda v: wide(v).amax((2, 3)))])
@@ -89,7 +96,13 @@ def sum(input, dim=None, keepdim: bool = False, *, dtype=None):
     axes = _axes(dim)
     if axes == (1,) and dtype is None:
         return _channel_reduction(torch.sum, keepdim, input)
-    return Refusal("not over the channels")
+    if dtype is None and input.is_floating_point():
+        if axes == (2, 3):
+            found = global_sum(input).to(input.dtype)
+            return found[:, :, None, None] if keepdim else found
+        if axes in (None, (0, 1, 2, 3)) and not keepdim:
+            return global_sum(input).sum().to(input.dtype)
+    return Refusal("not over the channels, the image or everything")
 
 
 @implements(torch.argmax, T.argmax)

@@ -21,6 +21,7 @@ from tests.blocks.rules.laws import (
 T = torch.Tensor
 NOT_CHANNELS = "not over the channels"
 NEITHER_AXES = "not over the channels or the image"
+NO_SUM = "not over the channels, the image or everything"
 
 # Of a map, the axis of channels, and whether to keep it.
 KEEPING = [
@@ -79,6 +80,8 @@ def test_channels_that_are_kept_stay_in_blocks_and_name_their_parts():
 IMAGE = {
     "mean": lambda x, dim, keepdim: x.mean(dim, keepdim),
     "torch.mean": lambda x, dim, keepdim: torch.mean(x, dim=dim, keepdim=keepdim),
+    "sum": lambda x, dim, keepdim: x.sum(dim, keepdim),
+    "torch.sum": lambda x, dim, keepdim: torch.sum(x, dim=dim, keepdim=keepdim),
     "amax": lambda x, dim, keepdim: x.amax(dim, keepdim),
     "torch.amax": lambda x, dim, keepdim: torch.amax(x, dim=dim, keepdim=keepdim),
 }
@@ -95,6 +98,11 @@ def test_any_reduction_over_the_image(name, dim, keepdim, grid):
 @pytest.mark.parametrize("name", IMAGE)
 def test_half_blocks_count_for_their_area(name):
     check_levels(lambda x: IMAGE[name](x, (2, 3), True))
+
+
+def test_the_sum_of_everything():
+    check_levels(lambda x: x.sum())
+    check_frames(lambda x: torch.sum(x, (0, 1, -2, -1)), half_of_cells(), (4, 6))
 
 
 @settings(max_examples=25)
@@ -133,9 +141,10 @@ def test_the_image_of_a_stream_is_its_own_wherever_it_stands_in_the_batch():
         (lambda x: x.mean((2, 3), dtype=torch.float64), NEITHER_AXES),
         (lambda x: x.amax(), NEITHER_AXES),
         (lambda x: x.amax((1, 2)), NEITHER_AXES),
-        (lambda x: x.sum(), NOT_CHANNELS),
-        (lambda x: x.sum((2, 3), True), NOT_CHANNELS),
-        (lambda x: torch.sum(x, 1, dtype=torch.float64), NOT_CHANNELS),
+        (lambda x: x.sum((0, 1, 2, 3), True), NO_SUM),
+        (lambda x: x.sum((1, 2)), NO_SUM),
+        (lambda x: torch.sum(x, 1, dtype=torch.float64), NO_SUM),
+        (lambda x: x.sum(dtype=torch.float64), NO_SUM),
         (lambda x: x.argmax(), NOT_CHANNELS),
         (lambda x: x.argmax(2, keepdim=True), NOT_CHANNELS),
         (lambda x: x.max(), NOT_CHANNELS),
