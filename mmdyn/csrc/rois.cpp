@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "rows.h"
@@ -22,36 +23,48 @@ struct Share {
   float weight;
 };
 
+constexpr double kMost = 2147483648.0;  // pixels of a bin; with as many, none counts for anything
+
 // Along one side of a region: the pixels of each bin, and what each counts.
 struct Side {
   std::vector<Share> shares;
   std::vector<int64_t> ends;  // of each bin's, in `shares`
   std::vector<float> sums;    // of a bin, by place
 
-  void fill(double start, double side, int64_t bins, int64_t sampling, int64_t length) {
-    const int64_t count = sampling > 0 ? sampling : static_cast<int64_t>(std::ceil(side / bins));
-    const double step = side / bins;
+  void fill(float start, float side, int64_t bins, int64_t sampling, int64_t length) {
+    const float step = side / static_cast<float>(bins);
+    const float pixels = step > 0.0f && step < kMost ? std::ceil(step) : 0.0f;
+    const int64_t count = sampling > 0 ? sampling : static_cast<int64_t>(pixels);
     shares.clear(), ends.clear();
     sums.resize(length);
     for (int64_t bin = 0; bin < bins; ++bin) {
       int64_t low = 0, high = -1;  // whose sums were begun
-      for (int64_t i = 0; i < count; ++i) {
-        const double at = start + (bin + (i + 0.5) / count) * step;
-        if (!(at >= -1.0 && at <= length)) continue;
-        const double place = std::min(std::max(at, 0.0), length - 1.0);
+      const auto [from, to] = near(start + bin * step, step, count, length);
+      for (int64_t i = from; i < to; ++i) {
+        const float at = start + bin * step + (i + 0.5f) * step / count;  // in the order of mmcv's
+        if (!(at >= -1.0f && at <= length)) continue;
+        const float place = std::min(std::max(at, 0.0f), length - 1.0f);
         const int64_t first = static_cast<int64_t>(place), second = std::min(first + 1, length - 1);
         if (high < 0) low = first, high = first - 1;
         for (; low > first;) sums[--low] = 0.0f;
         for (; high < second;) sums[++high] = 0.0f;
-        const double right = place - first;
-        sums[first] += static_cast<float>((1.0 - right) / count);
-        sums[second] += static_cast<float>(right / count);
+        const float right = place - first;
+        sums[first] += (1.0f - right) / count;
+        sums[second] += right / count;
       }
       for (int64_t p = low; p <= high; ++p) {
         if (sums[p] != 0.0f) shares.push_back({p, sums[p]});
       }
       ends.push_back(static_cast<int64_t>(shares.size()));
     }
+  }
+
+  // The samples of a bin that may lie on the map: a region may be a million times as large.
+  static std::pair<int64_t, int64_t> near(double start, double step, int64_t count, int64_t length) {
+    if (!(step > 0.0 && step < kMost)) return {0, count};
+    const double ends[] = {(-1.0 - start) / step * count - 2.0, (length - start) / step * count + 2.0};
+    const auto within = [&](double i) { return static_cast<int64_t>(std::clamp(i, 0.0, double(count))); };
+    return {within(ends[0]), within(ends[1])};
   }
 
   const Share* begin(int64_t bin) const { return shares.data() + (bin ? ends[bin - 1] : 0); }
@@ -112,10 +125,11 @@ struct Region {
   std::vector<float> weights, sums;
 
   void run(T* to, const T* map, const float* roi, const Place& p) {
-    const double offset = p.aligned ? 0.5 : 0.0, least = p.aligned ? -HUGE_VAL : 1.0;
-    const double x = roi[1] * p.scale - offset, y = roi[2] * p.scale - offset;
-    const double wide = std::max((static_cast<double>(roi[3]) - roi[1]) * p.scale, least);
-    const double tall = std::max((static_cast<double>(roi[4]) - roi[2]) * p.scale, least);
+    // In float32 as mmcv's: the last digit decides how many samples there are, and which are outside.
+    const float scale = static_cast<float>(p.scale), offset = p.aligned ? 0.5f : 0.0f;
+    const float x = roi[1] * scale - offset, y = roi[2] * scale - offset;
+    float wide = roi[3] * scale - offset - x, tall = roi[4] * scale - offset - y;
+    if (!p.aligned) wide = std::max(wide, 1.0f), tall = std::max(tall, 1.0f);
     down.fill(y, tall, p.rows, p.sampling, p.height), across.fill(x, wide, p.columns, p.sampling, p.width);
     const T* image = map + static_cast<int64_t>(roi[0]) * p.height * p.width * p.channels;
     sums.resize(p.rows * p.columns * p.channels);

@@ -7,6 +7,8 @@ samples of a bin: a bin is what two small matrices make of the map.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,8 @@ def roi_align(
             features are 0.
         size: Bins, (height, width).
         scale: Pixels of the map for one of the image.
-        sampling: Samples a side of a bin; 0: as many as it has pixels, rounded up.
+        sampling: Samples a side of a bin; 0: as many as it has pixels, rounded up, and none in a
+            bin of 2**31, where no pixel counts for anything.
         aligned: Pixels' centres lie at halves; otherwise at whole numbers, and regions have a side
             of one pixel at least, as before Detectron2.
 
@@ -31,19 +34,19 @@ def roi_align(
     """
     out = features.new_zeros(rois.shape[0], features.shape[1], *size)
     parts = []
-    for image, *box in rois.tolist():
-        if not all(map(torch.isfinite, torch.tensor([image, *box]))):
+    for roi in rois.cpu():
+        image, box = float(roi[0]), roi[1:] * scale - (0.5 if aligned else 0.0)
+        if not roi.isfinite().all():
             parts.append(features.new_zeros(features.shape[1], *size))
             continue
         if not 0 <= image < features.shape[0]:
             raise RuntimeError(f"expected RoIs of {features.shape[0]} images, got one of {image:g}")
-        low = [v * scale - (0.5 if aligned else 0.0) for v in box[:2]]
-        sides = [(b - a) * scale for a, b in zip(box[:2], box[2:])]
+        sides = box[2:] - box[:2]
         if not aligned:
-            sides = [max(side, 1.0) for side in sides]
+            sides = sides.clamp(min=1.0)
         map_ = features[int(image)].to(torch.promote_types(features.dtype, torch.float32))
         across, down = (
-            _weights(low[i], sides[i], size[1 - i], sampling, map_.shape[2 - i], map_)
+            _weights(box[i], sides[i], size[1 - i], sampling, map_.shape[2 - i], map_)
             for i in range(2)
         )
         parts.append((down @ map_ @ across.t()).to(features.dtype))
@@ -51,14 +54,15 @@ def roi_align(
 
 
 def _weights(
-    start: float, side: float, bins: int, sampling: int, length: int, like: Tensor
+    start: Tensor, side: Tensor, bins: int, sampling: int, length: int, like: Tensor
 ) -> Tensor:
     """(bins, length) what each pixel of a side counts in each bin."""
-    count = sampling or max(int(-(-side // bins)), 0)
-    steps = (torch.arange(count, dtype=torch.float64) + 0.5) / max(count, 1)
-    at = start + (torch.arange(bins, dtype=torch.float64)[:, None] + steps) * (side / bins)
-    inside = ((at >= -1.0) & (at <= length)) / max(count, 1)
-    at = at.clamp(0.0, length - 1.0)
+    step = side / bins
+    count = sampling if sampling > 0 else math.ceil(step) if 0.0 < step < 2**31 else 0
+    places = (torch.arange(count, dtype=start.dtype) + 0.5) * step / max(count, 1)
+    at = start + torch.arange(bins, dtype=start.dtype)[:, None] * step + places
+    inside = ((at >= -1.0) & (at <= length)).double() / max(count, 1)
+    at = at.double().clamp(0.0, length - 1.0)
     low = at.long()
     high = (low + 1).clamp(max=length - 1)
     found = torch.zeros(bins, length, dtype=torch.float64)

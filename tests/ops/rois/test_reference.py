@@ -41,6 +41,31 @@ def test_it_is_that_of_mmcv(memory, aligned, sampling, size):
         assert torch.allclose(got, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("sampling", [0, 1])
+def test_samples_on_the_border_are_inside_where_they_are_in_mmcv(aligned, sampling):
+    ops = pytest.importorskip("mmcv.ops")
+    x = torch.randn(1, 4, 2, 13).contiguous(memory_format=torch.channels_last)
+    starts = torch.arange(-10.0, 50.0).repeat_interleave(5)[:, None]
+    box = torch.cat([starts, starts * 0 + 1, starts + torch.arange(5.0).repeat(60)[:, None]], 1)
+    rois = torch.cat([starts * 0, box, starts * 0 + 4], 1)
+    wanted = ops.RoIAlign((3, 14), 0.3, sampling, aligned=aligned)(x.contiguous(), rois)
+    for call in (roi_align, reference.roi_align):
+        got = call(x, rois, [3, 14], 0.3, sampling, aligned)
+        assert torch.allclose(got, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1e5, 1e9, 1e12, 1e20, 3e38])
+def test_a_region_of_any_size_takes_no_longer_than_the_map(side):
+    x = torch.ones(1, 4, 6, 9).contiguous(memory_format=torch.channels_last)
+    boxes = [[0, -side, -side, side, side], [0, -side, 1, side, 2], [0, side, side, side, side]]
+    rois = torch.tensor([*boxes, [0, 3.0, side, -side, -side]])
+    if torch._C._dispatch_has_kernel_for_dispatch_key("mmdyn::roi_align", "CPU"):
+        for sampling in (0, 2):
+            out = roi_align(x, rois, [7, 7], 0.25, sampling, True)
+            assert out.isfinite().all() and out.abs().max() <= (1.0 if sampling else 1e-2)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_any_type(dtype):
     x, rois = torch.randn(2, 20, 9, 12), regions(6)
