@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_map
 
 from mmdyn.conversion.tracking import (
     RoIAlignMethod,
+    StandIn,
     compiled_methods,
     is_roi_align,
     may_call_compiled,
@@ -28,10 +29,10 @@ def to_channels_last(model: nn.Module) -> nn.Module:
     model.to(memory_format=torch.channels_last)
     for module in model.modules():
         if is_roi_align(module):
-            module.__dict__.setdefault("forward", RoIAlignMethod(module, "forward"))
+            StandIn.put_below(module, "forward", RoIAlignMethod(module, "forward"))
             continue
         for name in compiled_methods(module):
-            module.__dict__.setdefault(name, _Ordered(module, name))
+            StandIn.put_below(module, name, _Ordered(module, name))
         known = any(isinstance(hook, _OrderedInputs) for hook in module._forward_pre_hooks.values())
         if not compiled_methods(module) and may_call_compiled(module) and not known:
             module.register_forward_pre_hook(_OrderedInputs(), with_kwargs=True)

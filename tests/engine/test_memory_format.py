@@ -124,6 +124,39 @@ def test_blockcopy_on_it_and_off_again_leaves_it_right(regions, served):
     assert "forward" not in vars(stock.align)
 
 
+def test_channels_last_after_a_conversion_outlives_it(regions):
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted = regions(x)
+        convert_model(regions, BlockCopyConfig(policy="all", block_size=32), trial=False)
+        twin = copy.deepcopy(to_channels_last(to_channels_last(regions)))
+        image = x.contiguous(memory_format=torch.channels_last)
+        for model in (regions, twin):
+            restore_model(model)
+            assert torch.allclose(model(image), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_forward_of_somebody_else_stays(regions, last):
+    x = torch.randn(1, 3, 64, 64)
+    wanted = regions(x).detach()
+    stock, calls = regions.align.forward, []
+
+    def own(input, rois):
+        calls.append(input)
+        return stock(input, rois)
+
+    regions.align.forward = own
+    image = x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        if last:
+            assert torch.allclose(to_channels_last(regions)(image), wanted, atol=1e-5)
+        convert_model(regions, BlockCopyConfig(policy="all", block_size=32), trial=False)
+        assert torch.allclose(regions(image), wanted, atol=1e-5)
+        restore_model(regions)
+    assert len(calls) == (2 if last else 1) and regions.align.forward is own
+
+
 class Sampler(nn.Module):
     """Calls a compiled operator in a method of its own, as mmdet's TOODHead does."""
 
@@ -142,5 +175,10 @@ def test_methods_with_compiled_operators_are_kept_in_order_through_a_conversion(
     to_channels_last(model)
     assert model(image)
     tracking.attach(model, Tracker())
+    tracking.detach(model)
+    assert model(image)
+    model = nn.Sequential(Sampler())
+    tracking.attach(model, Tracker())
+    to_channels_last(model)
     tracking.detach(model)
     assert model(image)
