@@ -49,7 +49,9 @@ def roi_align(
             _weights(box[i], sides[i], size[1 - i], sampling, map_.shape[2 - i], map_)
             for i in range(2)
         )
-        parts.append((down @ map_ @ across.t()).to(features.dtype))
+        rows, columns = down.any(0), across.any(0)  # NaN elsewhere is none of the region's
+        map_ = map_[:, rows][:, :, columns]
+        parts.append((down[:, rows] @ map_ @ across[:, columns].t()).to(features.dtype))
     return torch.stack(parts) if parts else out
 
 
