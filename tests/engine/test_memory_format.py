@@ -124,6 +124,18 @@ def test_blockcopy_on_it_and_off_again_leaves_it_right(regions, served):
     assert "forward" not in vars(stock.align)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_trace_holds_the_operator_of_mmcv(regions, served):
+    image = torch.randn(1, 3, 20, 30).contiguous(memory_format=torch.channels_last)
+    to_channels_last(regions)
+    with torch.no_grad():
+        wanted = regions(image)
+        traced = torch.jit.trace(regions, image, check_trace=False)
+        assert torch.allclose(traced(image), wanted, atol=1e-5)
+        assert torch.allclose(torch.compile(regions, backend="eager")(image), wanted, atol=1e-5)
+    assert "mmdyn::" not in str(traced.inlined_graph) and len(served) == (1 if is_compiled() else 0)
+
+
 def test_channels_last_after_a_conversion_outlives_it(regions):
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

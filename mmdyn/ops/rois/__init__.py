@@ -23,8 +23,13 @@ roi_align = define(
 
 
 def aligns(features: Tensor, rois: Tensor) -> bool:
-    """Whether the compiled operator serves these: it is there, right, and nothing is recorded."""
-    if torch.is_grad_enabled() or not (is_plain(features) and is_plain(rois)):
+    """Whether the compiled operator serves these: it is there, right, and nothing is recorded.
+
+    Of mmcv's a trace knows what to write into an ONNX file; a compilation would trace the trial.
+    """
+    if torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return False
+    if not (is_plain(features) and is_plain(rois)):
         return False
     on_cpu = features.device.type == rois.device.type == "cpu"
     if not on_cpu or rois.dtype != torch.float32:
