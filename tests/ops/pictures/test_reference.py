@@ -52,6 +52,7 @@ def test_patches_know_their_mean_and_what_halving_loses(dtype, memory, channels,
         assert torch.allclose(got.double(), exact, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:std")  # of one number, in the reference
 def test_patches_that_are_flat_or_no_numbers():
     flat = torch.full((1, 3, 8, 16), 123.456)
     means, detail, moments = patch_statistics(flat, 4)
