@@ -35,6 +35,10 @@ row csp_r50_1024x2048_fp32 configs/_base_/models/csp_r50.py $city --active 0.3 -
 row swiftnet_r18_1024x2048_fp32 $r18 $city --skip fused --active 0.3 --policy reinforce
 row swiftnet_r50_1024x2048_fp32 $r50 $city --skip fused --active 0.3 --policy reinforce
 row fcn_hr18_1024x2048_fp32 mmseg::hrnet/fcn_hr18_4xb2-40k_cityscapes-512x1024.py $city --active 0.3 --policy reinforce --skip eager
+for name in r18 r50; do
+    row swiftnet_${name}_1024x2048_all_fp32 ${!name} $city --skip fused eager --active 0.5 1.0 --policy reinforce --no-memory
+done
+row fcn_hr18_1024x2048_all_fp32 mmseg::hrnet/fcn_hr18_4xb2-40k_cityscapes-512x1024.py $city --skip fused eager --active 0.3 1.0 --policy reinforce --no-memory
 row swiftnet_r18_segblocks_1024x2048_fp32 $r18 $city --method segblocks --skip fused --active 0.2 0.4
 row swiftnet_r50_segblocks_1024x2048_fp32 $r50 $city --method segblocks --skip fused --active 0.2 0.4
 exit $failed
