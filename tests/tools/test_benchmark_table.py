@@ -35,3 +35,13 @@ def test_other_files_are_refused(tmp_path):
     for file in (path, tmp_path / "none.json"):
         found = run(file)
         assert found.returncode == 2 and "is no result of tools/benchmark.py" in found.stderr
+
+
+def test_the_documents_table_is_what_the_committed_files_say():
+    docs = TOOL.parents[1] / "docs"
+    files = [f for kind in ("fp32", "bf16") for f in sorted(docs.glob(f"benchmarks/*_{kind}.json"))]
+    made = run(*files)
+    assert made.returncode == 0, made.stderr
+    written = (docs / "benchmarks.md").read_text().splitlines()
+    missing = [line for line in made.stdout.splitlines() if line not in written]
+    assert len(files) > 10 and not missing
