@@ -162,6 +162,8 @@ class PackedConv:
     def _panels_pay(self, size: Sequence[int]) -> bool:
         kernel = tuple(self.weight.shape[2:])
         side = output_side(size, kernel, self.dilation)
+        if kernel == (1, 1):  # what a stride leaves out is not read
+            side = -(-side[0] // self.stride[0]), -(-side[1] // self.stride[1])
         return tiles_pay(side, kernel) or squares_pay(side, self.weight, self.stride, self.dilation)
 
     def _by_panels(

@@ -272,6 +272,19 @@ def test_what_is_served():
     assert not tiles_serve(rows, groups=2)
 
 
+@pytest.mark.parametrize("size, stride, pays", [
+    ((10, 6), 2, True), ((10, 6), 1, False), ((5, 5), 1, True), ((11, 9), 2, True),
+    ((12, 11), 2, False),
+])  # fmt: skip
+def test_what_a_stride_leaves_out_does_not_count(size, stride, pays):
+    if not packed.tiles_work():
+        pytest.skip("not compiled, or a processor without AVX2")
+    x, weight = draw(3, 32, *size).to(memory_format=torch.channels_last), draw(24, 32, 1, 1)
+    conv = PackedConv(weight, None, (stride, stride), (1, 1), 1)
+    close(conv(x), F.conv2d(x, weight, None, stride))
+    assert (conv._panels is not None) == pays
+
+
 @pytest.mark.parametrize("served", [False, True])
 def test_the_classes_give_the_same_either_way(monkeypatch, served):
     if served and not packed.tiles_work():
