@@ -57,11 +57,8 @@ def test_refusals(tool: ModuleType, tiny: SimpleNamespace, monkeypatch: pytest.M
     good = (tiny.config, tiny.checkpoint)
     assert "config a.py is missing" in refused(tool, monkeypatch, "a.py", tiny.checkpoint)
     assert "tiny.pth" in refused(tool, monkeypatch, tiny.config, str(tiny.folder / "other.pth"))
-    foreign, broken = str(tiny.folder / "foreign.pth"), tiny.folder / "broken.pth"
-    torch.save(dict(state_dict=torch.nn.Linear(2, 2).state_dict()), foreign)
+    broken = tiny.folder / "broken.pth"
     broken.write_bytes(b"x")
-    work = ("--work-dir", str(tiny.folder / "work"))
-    assert "another network's" in refused(tool, monkeypatch, tiny.config, foreign, *work)
     assert "cannot be read" in refused(tool, monkeypatch, tiny.config, str(broken))
     assert "must end in .pkl" in refused(tool, monkeypatch, *good, "--out", "a.json")
     assert "tta_model" in refused(tool, monkeypatch, *good, "--tta")
@@ -81,3 +78,11 @@ def test_blockcopy_is_found_in_model_and_hooks(tool: ModuleType) -> None:
     assert not uses(default_hooks=dict(a=dict(type="LoggerHook"), b=None))
     assert uses(custom_hooks=[dict(type="mmdyn.BlockCopyHook")])
     assert tool.uses_blockcopy(Config(dict(model=dict(type="mmdyn.BlockCopy"))))
+
+
+def test_weights_of_another_network_are_named(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.pth"
+    torch.save(dict(state_dict=torch.nn.Linear(2, 2).state_dict()), foreign)
+    done = tiny.run("test", tiny.config, foreign, "--work-dir", tmp_path / "work")
+    assert done.returncode == 1
+    assert "foreign.pth is another network's" in done.stderr.strip().splitlines()[-1]
