@@ -1,5 +1,7 @@
 """Where a config line lands: registered model functions, hooks and optimizer wrappers."""
 
+from mmdyn.engine.compile_hook import CompileHook
+from mmdyn.engine.distill_hook import DistillHook
 from mmdyn.engine.dynconv_hook import DynConvHook
 from mmdyn.engine.hooks import BlockCopyHook
 from mmdyn.engine.memory_format import ChannelsLastHook
@@ -11,6 +13,8 @@ __all__ = [
     "BlockCopy",
     "BlockCopyHook",
     "ChannelsLastHook",
+    "CompileHook",
+    "DistillHook",
     "DynConv",
     "DynConvHook",
     "SegBlocks",

@@ -1,0 +1,52 @@
+"""Training with the model's forward compiled by torch.compile."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmdyn.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Compiles the model's forward for training; validation and tests run it as it is.
+
+    ``default_hooks = dict(compile=dict(type='mmdyn.CompileHook'))``. Networks whose norms,
+    activations and masks take more time than their convolutions gain most. The first iterations
+    compile, and so do those after which a schedule changes a constant. mmengine's ``compile=True``
+    also compiles the optimizer's step, which fails with mmdyn's models.
+
+    Args:
+        **kwargs: Of ``torch.compile``.
+    """
+
+    # After hooks that change modules or the memory format.
+    priority = "LOW"
+
+    def __init__(self, **kwargs) -> None:
+        self.kwargs = kwargs
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.__dict__["forward"] = _InTraining(model, self.kwargs)
+
+    def after_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if isinstance(model.__dict__.get("forward"), _InTraining):
+            del model.__dict__["forward"]
+
+
+class _InTraining:
+    """Stands in for a model's forward."""
+
+    def __init__(self, model: nn.Module, kwargs: dict) -> None:
+        self.plain = model.forward
+        self.compiled = torch.compile(model.forward, **kwargs)
+        self.model = model
+
+    def __call__(self, *args, **kwargs):
+        return (self.compiled if self.model.training else self.plain)(*args, **kwargs)
