@@ -109,7 +109,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
     chain_blocks(model)
     sides = [(found.block, found.branch.shortcut) for found in blocks]
     shortcuts = [block.get_submodule(path) for block, path in sides if path is not None]
-    fold_norms(model, shortcuts, runtime)
+    fold_norms(model, [found.block for found in blocks], shortcuts, runtime)
     guard_others(model)
     make_dynamic(model, DynConvMixin, runtime)
     report.model = type(model).__name__

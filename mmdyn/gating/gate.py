@@ -66,15 +66,22 @@ class Gate(nn.Module):
             x = x.to(weight.dtype)
             squeezes = self.kind == "squeeze"
             pooled = x.mean((2, 3)) @ _wide(self.pooled) if squeezes else None
-            stride = self.stride
-            if self.tile > 1:
-                x, stride = F.avg_pool2d(x, self.tile * stride, ceil_mode=True), 1
-            logits = F.conv2d(x, weight, None, stride, weight.shape[2] // 2)
+            logits = self._looked_at(x, weight)
             if pooled is not None:
                 logits = logits + pooled.view(-1, 1, 1, 1)
             if self.norm is not None:
                 logits = self._normalised(logits) * self.scale
             return logits + self.bias
+
+    def _looked_at(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What the convolution says of each tile."""
+        if self.tile == 1:
+            return F.conv2d(x, weight, None, self.stride, weight.shape[2] // 2)
+        side = self.tile * self.stride
+        if self.kind == "squeeze":
+            return F.conv2d(F.avg_pool2d(x, side, ceil_mode=True), weight, None, 1, 1)
+        # The same as the product of means, in half the time for a map beyond the caches.
+        return F.avg_pool2d(_product(x, weight), side, ceil_mode=True)
 
     def _normalised(self, logits: Tensor) -> Tensor:
         """By the batch in training; by what was seen before where there are no two logits."""
@@ -111,6 +118,13 @@ class Gate(nn.Module):
         height, width = self.size(size)
         linear = self.channels if self.kind == "squeeze" else 0
         return float(height * width * self.weight.numel() + linear)
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """(N, C, H, W) by (1, C, 1, 1) to (N, 1, H, W)."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return (x.permute(0, 2, 3, 1) @ weight.flatten()).unsqueeze(1)
+    return F.conv2d(x, weight)
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -5,16 +5,15 @@ import pickle
 
 import pytest
 import torch
-from mmcv.cnn import fuse_conv_bn
+from mmcv.cnn import ConvModule, fuse_conv_bn
 from mmengine.registry import init_default_scope
 from torch import nn
 
 import mmdyn.compat
-from mmdyn.conversion import DynConvConfig, convert_model, restore_model
+from mmdyn.conversion import DynConvConfig, convert_model, restore_model, runtime_of
 from mmdyn.conversion.dynconv_runtime import gates_of
 from mmdyn.conversion.folding import FoldedConvMixin
 from mmdyn.registry import MODELS
-from tests.conversion.gated_networks import gated, network
 
 
 @pytest.fixture(autouse=True)
@@ -167,12 +166,65 @@ def test_a_convolution_in_two_places_is_left_alone():
     assert net.layer3[0].downsample[0] is net.layer2[0].downsample[0]
 
 
-def test_sequentials_of_other_networks_keep_their_norms():
-    """Only shortcuts are known to be called as a whole."""
-    net = network()
-    net.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.BatchNorm2d(8))
-    gated(net)
-    assert type(net.stem[0]) is nn.Conv2d and type(net.stem[1]) is nn.BatchNorm2d
+class Neck(nn.Module):
+    """A gated backbone's map through every kind of pair; `normed` says whether norms are asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = backbone()
+        up = nn.ConvTranspose2d(128, 16, 4, 2, 1, output_padding=1, bias=False)
+        self.up = nn.Sequential(up, nn.BatchNorm2d(16), nn.ReLU(inplace=True))
+        self.module = ConvModule(16, 8, 3, padding=1, norm_cfg=dict(type="BN"))
+        self.last = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        for norm in (self.up[1], self.module.norm, self.last[1]):
+            nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+            nn.init.uniform_(norm.bias, -0.5, 0.5)
+        self.normed = True
+        self.eval()
+
+    def forward(self, x):
+        x = self.module(self.up(self.backbone(x)[-1]), norm=self.normed)
+        if self.normed:
+            return [x, self.last(x)]
+        return [x, self.last[0](x), self.up[1](self.up[0](torch.ones(1, 128, 3, 3)))]
+
+
+@pytest.mark.parametrize("normed", [True, False], ids=["whole", "in parts"])
+def test_rows_and_mmcvs_modules_fold_where_they_run_as_a_whole(normed, monkeypatch):
+    stock = Neck()
+    stock.normed = normed
+    net = dynamic(copy.deepcopy(stock), is_open=True)
+    wanted = run(stock)
+    seen = norms_run(monkeypatch)
+    same(run(net), wanted)
+    assert len(seen) == (0 if normed else 1)
+
+
+def test_a_call_that_is_broken_off_leaves_no_row_open():
+    net = dynamic(Neck(), is_open=True)
+    net.up[2].register_forward_hook(lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(net)
+    assert not any(runtime_of(m).whole for m in (net.up[0], net.module.conv, net.last[0]))
+
+
+def test_rows_are_undone():
+    net = dynamic(Neck(), is_open=True)
+    assert net.up._forward_pre_hooks and net.module._forward_hooks
+    restore_model(net)
+    for module in net.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks
+        assert not module._forward_hooks_always_called and not module._forward_hooks_with_kwargs
+        assert not module._forward_pre_hooks_with_kwargs
+    same(run(net), run(Neck()))
+
+
+def test_weights_that_a_hook_makes_are_left_alone():
+    stock = Neck()
+    nn.utils.spectral_norm(stock.last[0])
+    net = dynamic(copy.deepcopy(stock), is_open=True)
+    assert type(net.last[0]) is nn.Conv2d
+    same(run(net), run(stock))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -92,7 +92,7 @@ def test_a_teacher_pulls(tmp_path):
     """Learning from nothing but the teacher brings the student nearer to it."""
     write_images(tmp_path)
     files = teacher_files(tmp_path, segmentor(tmp_path))
-    options = {"train_cfg.max_iters": 40, "optim_wrapper.optimizer.lr": 0.05}
+    options = {"train_cfg.max_iters": 16, "optim_wrapper.optimizer.lr": 0.05}
     runner = runner_of("mmseg", tmp_path, line=None, **options)
     runner.model.decode_head.loss_decode.loss_weight = 0.0
     listener = Listener(SCORES)
@@ -100,7 +100,7 @@ def test_a_teacher_pulls(tmp_path):
     runner.register_hook(DistillHook(**files, layers=(SCORES,), temperature=1.0))
     runner.train()
     losses = [of["loss_distill"] for of in listener.losses]
-    assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
+    assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
 
 
 def test_nothing_is_left_of_it(tmp_path):

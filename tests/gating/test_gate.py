@@ -37,6 +37,18 @@ def test_open_init_is_the_probability_of_the_mean_logit():
     assert float(gate(torch.zeros(1, 8, 4, 4)).detach().sigmoid().mean()) == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_a_tiles_logit_is_of_the_mean_of_its_pixels(stride, order):
+    gate = Gate(6, stride, tile=4).double()
+    x = torch.randn(2, 6, 13, 18, dtype=torch.double).to(memory_format=order).requires_grad_()
+    means = F.avg_pool2d(x, 4 * stride, ceil_mode=True)
+    wanted = torch.einsum("nchw,c->nhw", means, gate.weight.flatten())[:, None] + gate.bias
+    torch.testing.assert_close(gate(x), wanted)
+    gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (gate(x), wanted)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_tile_sees_all_its_pixels_and_no_others():
     gate = Gate(3, tile=4)
     x = torch.randn(1, 3, 8, 8)
