@@ -239,7 +239,8 @@ def _within(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str, str]
     """The same of mmcv's ConvModules."""
     cls = getattr(sys.modules.get("mmcv.cnn.bricks.conv_module"), "ConvModule", None)
     for module in modules:
-        known = cls is not None and isinstance(module, cls)
-        if known and type(module).forward is cls.forward and module.with_norm:
-            if module.order.index("norm") == module.order.index("conv") + 1:
-                yield module, "conv", module.norm_name
+        if cls is None or not isinstance(module, cls) or type(module).forward is not cls.forward:
+            continue
+        follows = module.order.index("norm") == module.order.index("conv") + 1
+        if module.with_norm and follows:
+            yield module, "conv", module.norm_name
