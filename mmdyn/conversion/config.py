@@ -191,7 +191,8 @@ class DynConvConfig:
             1, the gates' own included; 1 runs the stock blocks.
         gate: 'conv1x1', or 'squeeze': a 3x3 convolution plus a linear layer on the map's mean.
         tile: Side in pixels of the tiles that a gate decides on; 1 decides every pixel, 8 pays on
-            the clock.
+            the clock. ``dict(layer1=8, layer4=2)``: of blocks whose path contains that; the first
+            that fits counts.
         norm: Normalise a gate's logits over the batch.
         open_init: Probability with which a position is open before training.
         temperature: Of the Gumbel-Softmax: a number, or ((progress, number), ...) in steps.
@@ -217,7 +218,7 @@ class DynConvConfig:
 
     budget: float = 0.5
     gate: str = "conv1x1"
-    tile: int = 1
+    tile: int | Mapping[str, int] = 1
     norm: bool = False
     open_init: float = 0.9
     temperature: float | tuple = 0.66
@@ -237,8 +238,11 @@ class DynConvConfig:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        _check_count(self, "tile")
-        _check(self, "tile", "an int from 1 to 64", lambda side: side <= 64)
+        if not _is_tile(self.tile):
+            raise ValueError(
+                "tile must be an int from 1 to 64, or a dict of such by parts of blocks' paths, "
+                f"got {self.tile!r}"
+            )
         _check(self, "open_init", "a number between 0 and 1", lambda share: 0.0 < share < 1.0)
         _check(self, "noise_until", "a share from 0 to 1", lambda share: 0.0 <= share <= 1.0)
         _check(self, "settle", "a number from 0", lambda share: share >= 0.0)
@@ -268,6 +272,16 @@ _CHOICES = {
     "select": ("threshold", "topk"),
     "execution": ("auto", "sparse", "dense"),
 }
+
+
+def _is_tile(value: Any) -> bool:
+    """Whether it is the side of a tile, or sides by parts of paths."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(
+            part and isinstance(part, str) and isinstance(side, Integral) and _is_tile(side)
+            for part, side in value.items()
+        )
+    return isinstance(value, Integral) and not isinstance(value, bool) and 1 <= value <= 64
 
 
 def _is_temperature(value: Any) -> bool:

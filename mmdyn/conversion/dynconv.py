@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from mmdyn.blocks.frame import Site
@@ -96,6 +98,7 @@ def convert_to_dynconv(model: nn.Module, config: DynConvConfig) -> None:
             + ("refused: " + "; ".join(refused[:8]) if refused else "found none")
             + ("; strict accepts those that skip names" if refused and blocks else "")
         )
+    _check_tiles(config, [found.path for found in blocks])
     for found in blocks:
         gate_block(found.block, found.path, found.branch, _gate_for(found, config), runtime)
         first = found.branch.steps[0].shape
@@ -133,10 +136,32 @@ def _reason(found: Found, config: DynConvConfig) -> str:
     return ""
 
 
+def _tile_of(path: str, config: DynConvConfig) -> int:
+    """Side of a block's tiles."""
+    if not isinstance(config.tile, Mapping):
+        return config.tile
+    return next(side for part, side in config.tile.items() if part in path)
+
+
+def _check_tiles(config: DynConvConfig, paths: list[str]) -> None:
+    """Raises where sides by parts of paths leave out a block, or fit none."""
+    if not isinstance(config.tile, Mapping):
+        return
+    idle = [part for part in config.tile if not any(part in path for path in paths)]
+    left = [path for path in paths if not any(part in path for part in config.tile)]
+    if idle or left:
+        said = [f"no gated block's path contains {', '.join(idle)}"] if idle else []
+        said += [f"{', '.join(left[:8])} have no tile"] if left else []
+        raise ValueError(
+            f"tile={dict(config.tile)}: {'; '.join(said)}; name a part of the path of every gated "
+            "block, or leave blocks out with skip"
+        )
+
+
 def _gate_for(found: Found, config: DynConvConfig) -> Gate:
     gate = Gate(
-        found.branch.steps[0].shape.in_channels, found.branch.stride[0], config.gate, config.tile,
-        config.norm, config.open_init, config.select == "topk",
+        found.branch.steps[0].shape.in_channels, found.branch.stride[0], config.gate,
+        _tile_of(found.path, config), config.norm, config.open_init, config.select == "topk",
     )  # fmt: skip
     like = next(found.block.parameters())
     gate.to(like.device, like.dtype if like.is_floating_point() else None)

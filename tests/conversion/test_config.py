@@ -100,7 +100,8 @@ def test_timings_without_timing_are_refused():
     dict(temperature=((0, 5.0), (1.5, 2.0))), dict(temperature=((0, 1.0), (0.5,))),
     dict(temperature=((0, 1.0), (0.5, None))), dict(temperature=float("nan")), dict(skip=None),
     dict(skip=(1,)), dict(skip=("",)), dict(noise_until=None), dict(gate=["conv1x1"]),
-    dict(timings=3), dict(timings=True),
+    dict(timings=3), dict(timings=True), dict(tile={}), dict(tile=dict(layer1=0)),
+    dict(tile={"": 4}), dict(tile={3: 4}), dict(tile=dict(layer1=dict(a=2))), dict(tile=[4]),
 ], ids=str)  # fmt: skip
 def test_dynconv_settings_out_of_range_are_refused_by_name(settings):
     (name,) = settings

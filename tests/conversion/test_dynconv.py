@@ -11,6 +11,8 @@ from mmdyn.conversion import DynConvConfig, convert_model, restore_model, runtim
 from mmdyn.conversion.dynconv_runtime import gates_of
 from tests.conversion.gated_networks import executing, gated, images, network
 
+TILES = [1, 2, 4, dict(layer1=4, layer2=1)]
+
 
 def run(net, x=None):
     with torch.no_grad():
@@ -27,7 +29,7 @@ def test_a_budget_of_one_is_the_stock_network_bit_for_bit():
     assert loss.requires_grad and float(loss.detach()) == 0.0
 
 
-@pytest.mark.parametrize("tile", [1, 2, 4])
+@pytest.mark.parametrize("tile", TILES, ids=str)
 @pytest.mark.parametrize("mode", ["sparse", "dense"])
 def test_open_gates_are_the_stock_network(tile, mode):
     net = gated(tile=tile, execution=mode)
@@ -37,7 +39,7 @@ def test_open_gates_are_the_stock_network(tile, mode):
 
 
 @pytest.mark.parametrize("gate", ["conv1x1", "squeeze"])
-@pytest.mark.parametrize("tile", [1, 2, 4])
+@pytest.mark.parametrize("tile", TILES, ids=str)
 def test_sparse_is_masked_dense_is_the_masked_stock_forward(gate, tile):
     net = gated(gate=gate, tile=tile)
     sparse, stats = run(net), runtime_of(net).stats
@@ -50,6 +52,17 @@ def test_sparse_is_masked_dense_is_the_masked_stock_forward(gate, tile):
     for gate_ in gates_of(net):  # and the masks do something
         gate_.threshold.fill_(-1e9)
     assert not torch.allclose(run(net), sparse, atol=1e-3)
+
+
+def test_tiles_by_parts_of_paths():
+    net = gated(tile={"layer1.0": 2, "layer": 4})
+    assert [gate.tile for gate in gates_of(net)] == [2, 4, 4, 4, 4, 4]
+    with pytest.raises(ValueError, match=r"layer2\.0, layer2\.1, layer2\.2 have no tile"):
+        gated(tile=dict(layer1=2))
+    with pytest.raises(ValueError, match="no gated block's path contains stage4"):
+        gated(tile=dict(layer=2, stage4=1))
+    net = gated(tile=dict(layer1=2), skip=("layer2",))
+    assert [gate.tile for gate in gates_of(net)] == [2, 2, 2]
 
 
 def test_a_batch_is_its_images_one_by_one():
