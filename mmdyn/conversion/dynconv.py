@@ -147,10 +147,11 @@ def _check_tiles(config: DynConvConfig, paths: list[str]) -> None:
     """Raises where sides by parts of paths leave out a block, or fit none."""
     if not isinstance(config.tile, Mapping):
         return
-    idle = [part for part in config.tile if not any(part in path for path in paths)]
-    left = [path for path in paths if not any(part in path for part in config.tile)]
+    first = {path: next((part for part in config.tile if part in path), None) for path in paths}
+    idle = [part for part in config.tile if part not in first.values()]
+    left = [path for path, part in first.items() if part is None]
     if idle or left:
-        said = [f"no gated block's path contains {', '.join(idle)}"] if idle else []
+        said = [f"no gated block takes {', '.join(idle)} first"] if idle else []
         said += [f"{', '.join(left[:8])} have no tile"] if left else []
         raise ValueError(
             f"tile={dict(config.tile)}: {'; '.join(said)}; name a part of the path of every gated "

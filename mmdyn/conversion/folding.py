@@ -64,7 +64,10 @@ class FoldedPair:
         for member in (conv, norm):
             if not isinstance(member, _FoldedMixin) or runtime_of(member) is not self:
                 return False  # somebody put another one there
-        return not (norm.training or conv._forward_hooks or norm._forward_pre_hooks)
+        shown = conv._forward_hooks or norm._forward_pre_hooks or norm._forward_hooks
+        if shown or "forward" in vars(norm) or norm.running_mean is None:
+            return False
+        return not norm.training
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """Of the convolution, with the norm in them."""
@@ -136,8 +139,9 @@ class CalledWhole:
     def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output=None) -> None:
         # A ConvModule is called with (x, activate, norm).
         normed = kwargs.get("norm", args[2] if len(args) > 2 else True)
+        whole = self.begins and bool(normed) and getattr(module, "with_norm", True)
         for pair in self.pairs:
-            pair.whole = self.begins and bool(normed)
+            pair.whole = whole and "forward" not in vars(module)
 
 
 def fold_norms(

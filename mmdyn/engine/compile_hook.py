@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -31,22 +33,37 @@ class CompileHook(Hook):
         self.kwargs = kwargs
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = _model(runner)
         model.__dict__["forward"] = _InTraining(model, self.kwargs)
 
     def after_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if isinstance(model.__dict__.get("forward"), _InTraining):
-            del model.__dict__["forward"]
+        ours = vars(_model(runner)).get("forward")
+        if isinstance(ours, _InTraining):
+            ours.take_off()
+
+
+def _model(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 class _InTraining:
     """Stands in for a model's forward."""
 
     def __init__(self, model: nn.Module, kwargs: dict) -> None:
+        self.own = vars(model).get("forward")  # where it has one besides its class's
         self.plain = model.forward
         self.compiled = torch.compile(model.forward, **kwargs)
-        self.model = model
+        self.model, self.kwargs = model, kwargs
 
     def __call__(self, *args, **kwargs):
         return (self.compiled if self.model.training else self.plain)(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict) -> _InTraining:
+        """Of a copied model: what is compiled refers to this one's weights."""
+        return _InTraining(copy.deepcopy(self.model, memo), self.kwargs)
+
+    def take_off(self) -> None:
+        """Gives the model back the forward that it had."""
+        del self.model.__dict__["forward"]
+        if self.own is not None:
+            self.model.__dict__["forward"] = self.own

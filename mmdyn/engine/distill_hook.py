@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -54,8 +55,8 @@ class DistillHook(Hook):
     ) -> None:
         if loss not in _LOSSES:
             raise ValueError(f"loss must be one of {_LOSSES}, got {loss!r}")
-        if isinstance(layers, str) or not layers:
-            raise ValueError(f"layers must be a list of module paths, got {layers!r}")
+        if isinstance(layers, str) or not layers or len(set(layers)) < len(layers):
+            raise ValueError(f"layers must be a list of different module paths, got {layers!r}")
         if not (temperature > 0 and weight >= 0):
             raise ValueError(
                 "temperature must be above 0 and weight at least 0, got "
@@ -66,6 +67,7 @@ class DistillHook(Hook):
         self.compiled = compiled
         self._handles: list[Any] = []
         self._model: nn.Module | None = None
+        self._run: Any = None  # the model, or its compiled form
         self._taught: dict[str, list[Tensor]] | None = None  # of the iteration in progress
         self._said: dict[str, list[Tensor]] = {}  # by the teacher
         self._learned: dict[str, list[Tensor]] = {}
@@ -74,9 +76,13 @@ class DistillHook(Hook):
         self.after_train(runner)
         student = runner.model.module if is_model_wrapper(runner.model) else runner.model
         device = next(student.parameters()).device
-        cfg = read_config(self.teacher)
-        self._model = to_channels_last(build_model(cfg, self.checkpoint, str(device)))
-        self._model.requires_grad_(False)
+        scope = DefaultScope.get_current_instance()
+        try:
+            model = build_model(read_config(self.teacher), self.checkpoint, str(device))
+        finally:
+            if scope is not None:  # the training's, which the teacher's config changes
+                init_default_scope(scope.scope_name)
+        self._model = to_channels_last(model).requires_grad_(False)
         self._run = torch.compile(self._model) if self.compiled else self._model
         for path in self.layers:
             self._listen(self._model, "teacher", path, self._said)
@@ -89,7 +95,9 @@ class DistillHook(Hook):
     def after_train(self, runner: Runner) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles, self._model, self._taught = [], None, None
+        self._handles, self._model, self._run, self._taught = [], None, None, None
+        self._said.clear()
+        self._learned.clear()
 
     def _listen(self, model: nn.Module, whose: str, path: str, heard: dict) -> None:
         try:
@@ -103,7 +111,8 @@ class DistillHook(Hook):
 
         def keep(module: nn.Module, args: tuple, output: Any) -> None:
             if model is self._model or self._taught is not None:
-                heard.setdefault(path, []).extend(_tensors(output))
+                # Copies: what follows the layer may overwrite its output.
+                heard.setdefault(path, []).extend(tensor.clone() for tensor in _tensors(output))
 
         self._handles.append(module.register_forward_hook(keep))
 
@@ -123,11 +132,12 @@ class DistillHook(Hook):
         taught, self._taught = self._taught, None
         if taught is None or not isinstance(losses, dict):
             return None
-        total = sum(
-            self._distance(path, self._learned.pop(path, []), taught.get(path, []))
-            for path in self.layers
-        )
-        return {**losses, "loss_distill": self.weight * total / len(self.layers)}
+        self._said.clear()
+        total = losses.get("loss_distill", 0.0)  # of another hook
+        for path in self.layers:
+            distance = self._distance(path, self._learned.pop(path, []), taught.get(path, []))
+            total = total + self.weight / len(self.layers) * distance
+        return {**losses, "loss_distill": total}
 
     def _distance(self, path: str, learned: list[Tensor], taught: list[Tensor]) -> Tensor:
         """The mean over a layer's outputs."""
@@ -137,6 +147,16 @@ class DistillHook(Hook):
                 f"DistillHook: {path} gave {shapes[0]} in the student and {shapes[1]} in the "
                 "teacher; name a layer that both run in training and that has the same shape in "
                 "both"
+            )
+        if torch.is_grad_enabled() and not any(tensor.requires_grad for tensor in learned):
+            raise ValueError(
+                f"DistillHook: nothing learns from {path}: it is frozen, or runs in a checkpointed "
+                "block (with_cp); name a layer outside of such"
+            )
+        if self.loss == "kl" and any(len(shape) < 2 or shape[1] < 2 for shape in shapes[0]):
+            raise ValueError(
+                f"DistillHook: loss='kl' compares scores over the second dimension, and {path} "
+                f"gives {shapes[0]}; take loss='mse' for it"
             )
         pairs = [(a.float(), b.float()) for a, b in zip(learned, taught)]
         if self.loss == "mse":

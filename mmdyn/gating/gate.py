@@ -116,6 +116,8 @@ class Gate(nn.Module):
     def macs(self, size: tuple[int, int]) -> float:
         """Multiply-accumulates of one image for a block's input of this size."""
         height, width = self.size(size)
+        if self.kind == "conv1x1" and self.tile > 1:  # at every pixel, before the mean
+            height, width = size
         linear = self.channels if self.kind == "squeeze" else 0
         return float(height * width * self.weight.numel() + linear)
 

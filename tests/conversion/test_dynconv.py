@@ -59,8 +59,8 @@ def test_tiles_by_parts_of_paths():
     assert [gate.tile for gate in gates_of(net)] == [2, 4, 4, 4, 4, 4]
     with pytest.raises(ValueError, match=r"layer2\.0, layer2\.1, layer2\.2 have no tile"):
         gated(tile=dict(layer1=2))
-    with pytest.raises(ValueError, match="no gated block's path contains stage4"):
-        gated(tile=dict(layer=2, stage4=1))
+    with pytest.raises(ValueError, match="no gated block takes layer2, stage4 first"):
+        gated(tile=dict(layer=2, layer2=1, stage4=1))
     net = gated(tile=dict(layer1=2), skip=("layer2",))
     assert [gate.tile for gate in gates_of(net)] == [2, 2, 2]
 

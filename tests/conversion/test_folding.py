@@ -120,6 +120,35 @@ def test_hooks_see_what_the_stock_network_shows():
         torch.testing.assert_close(ours, stock, rtol=0, atol=1e-5)
 
 
+def test_hooks_of_norms_see_what_comes_in():
+    for name in ("backbone.bn1", "up.1", "module.norm", "last.1"):
+        shown = []
+        for net in (Neck(), dynamic(Neck(), is_open=True)):
+            module = net.module.norm if name == "module.norm" else net.get_submodule(name)
+            module.register_forward_hook(lambda m, args, out, to=shown: to.append(args[0].clone()))
+            run(net)
+        torch.testing.assert_close(shown[1], shown[0], rtol=0, atol=2e-5)
+
+
+def test_forwards_and_switches_set_on_modules_are_obeyed():
+    def passes(net):
+        net.module.forward = lambda x, **ignored: net.module.conv(x)
+
+    def doubles(net):
+        stock = net.last[1].forward
+        net.last[1].forward = lambda x: 2 * stock(x)
+
+    def without(net):
+        net.module.with_norm = False
+
+    for change in (passes, doubles, without):
+        stock, net = Neck(), dynamic(Neck(), is_open=True)
+        run(net)
+        for one in (stock, net):
+            change(one)
+        same(run(net), run(stock))
+
+
 def test_changed_and_replaced_members_are_noticed():
     net, stock = dynamic(backbone(), is_open=True), backbone()
     same(run(net), run(stock))

@@ -1,5 +1,8 @@
 """A training whose forward is compiled: it is used there, and nowhere else, and changes nothing."""
 
+import copy
+from types import SimpleNamespace
+
 import torch
 
 from mmdyn.engine.compile_hook import CompileHook
@@ -59,3 +62,18 @@ def test_evaluation_in_a_training_runs_the_plain_forward(tmp_path):
     assert backend.calls == 0
     hook.after_train(runner)
     assert "forward" not in vars(runner.model)
+    runner.model.forward = own = lambda *args, **kwargs: None  # somebody's
+    hook.before_train(runner)
+    hook.after_train(runner)
+    assert runner.model.forward is own
+
+
+def test_a_copy_of_a_compiled_model_runs_its_own_weights():
+    net = torch.nn.Linear(2, 2)
+    CompileHook(backend=Backend()).before_train(SimpleNamespace(model=net))
+    copied = copy.deepcopy(net)
+    copied.weight.data.zero_()
+    copied.bias.data.zero_()
+    for training in (True, False):
+        assert copied.train(training)(torch.ones(1, 2)).abs().sum() == 0
+        assert net.train(training)(torch.ones(1, 2)).abs().sum() > 0

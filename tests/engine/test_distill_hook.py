@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
 
 from mmdyn.engine.distill_hook import DistillHook
 from mmdyn.engine.inference import build_model
@@ -103,12 +104,89 @@ def test_a_teacher_pulls(tmp_path):
     assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
 
 
+def asked(hook: DistillHook, student: torch.nn.Module, teacher: torch.nn.Module) -> torch.Tensor:
+    """The loss that a hook adds in one call of a student by itself."""
+    hook._model = hook._run = teacher
+    for path in hook.layers:
+        hook._listen(teacher, "teacher", path, hook._said)
+        hook._listen(student, "student", path, hook._learned)
+    images = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    hook._ask(student, (images,), dict(mode="loss"))
+    losses = hook._compare(student, (), {}, student(images, mode="loss"))
+    hook.after_train(None)
+    return losses["loss_distill"]
+
+
+class Small(torch.nn.Module):
+    """A layer, whose output an activation overwrites or does not, and scores."""
+
+    def __init__(self, inplace: bool = False, classes: int = 5) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.relu = torch.nn.Conv2d(3, 4, 1), torch.nn.ReLU(inplace)
+        self.head = torch.nn.Conv2d(4, classes, 1)
+
+    def forward(self, x, mode="tensor"):
+        scores = self.head(self.relu(self.conv(x)))
+        return dict(loss=scores.mean()) if mode == "loss" else scores
+
+
+FILES = dict(teacher="a.py", checkpoint="a.pth")
+
+
+def test_what_overwrites_a_layers_output_does_not_matter():
+    for ours, theirs in [(True, True), (True, False), (False, True)]:
+        student, teacher = Small(ours), Small(theirs).eval()
+        teacher.conv.bias.data.add_(1.0)
+        loss = asked(DistillHook(**FILES, layers=["conv"], loss="mse"), student, teacher)
+        assert float(loss.detach()) == pytest.approx(1.0)
+
+
+def test_two_hooks_add_up():
+    student, teacher = Small(), Small().eval()
+    teacher.conv.bias.data.add_(1.0)
+    first, second = (DistillHook(**FILES, layers=["conv"], loss="mse") for _ in range(2))
+    alone = asked(first, student, teacher)
+    student.register_forward_hook(lambda module, args, losses: {**losses, "loss_distill": alone})
+    assert float(asked(second, student, teacher).detach()) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        (dict(layers=["head"]), r"compares scores .*head gives \[\(2, 1, 4, 4\)\]"),
+        (dict(layers=["conv"], loss="mse"), "nothing learns from conv"),
+    ],
+)
+def test_layers_that_cannot_teach_are_refused(hook, message):
+    student = Small(classes=1)
+    student.conv.requires_grad_(False)
+    with pytest.raises(ValueError, match=message):
+        asked(DistillHook(**FILES, **hook), student, Small(classes=1).eval())
+
+
+def test_the_trainings_scope_is_kept(tmp_path):
+    write_images(tmp_path)
+    cfg = segmentor(tmp_path)
+    cfg.default_scope = "mmdyn"
+    cfg.model.type, cfg.model.backbone.type = "mmseg.EncoderDecoder", "mmseg.ResNetV1c"
+    cfg.model.data_preprocessor.type = "mmseg.SegDataPreProcessor"
+    cfg.model.decode_head.type = "mmseg.FCNHead"
+    cfg.model.decode_head.loss_decode.type = "mmseg.CrossEntropyLoss"
+    files = teacher_files(tmp_path, cfg)
+    runner = runner_of("mmseg", tmp_path, line=None)
+    runner.register_hook(DistillHook(**files, layers=[SCORES]))
+    runner.train()
+    assert DefaultScope.get_current_instance().scope_name == "mmseg"
+
+
 def test_nothing_is_left_of_it(tmp_path):
     runner, _, _ = trained(tmp_path, "mmseg", SCORES)
     stored = torch.load(tmp_path / "work" / "iter_2.pth", weights_only=False)["state_dict"]
     assert stored.keys() == runner.model.state_dict().keys()
     taught = next(hook for hook in runner.hooks if isinstance(hook, DistillHook))
-    assert not taught._handles and taught._model is None
+    assert not (taught._handles or taught._model or taught._run)
+    assert not (taught._said or taught._learned)
     data = runner.model.data_preprocessor(next(iter(runner.train_dataloader)), True)
     assert "loss_distill" not in runner.model(**data, mode="loss")
 
@@ -117,8 +195,9 @@ def test_nothing_is_left_of_it(tmp_path):
     ("hook", "message"),
     [
         (dict(loss="l1"), "loss must be one of"),
-        (dict(layers=()), "list of module paths"),
-        (dict(layers="head"), "list of module paths"),
+        (dict(layers=()), "list of different module paths"),
+        (dict(layers="head"), "list of different module paths"),
+        (dict(layers=["a", "a"]), "list of different module paths"),
         (dict(temperature=0.0), "temperature must be above 0"),
         (dict(weight=-1.0), "weight at least 0"),
     ],

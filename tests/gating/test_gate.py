@@ -107,7 +107,8 @@ def test_a_single_logit_is_normalised_by_what_was_seen_before():
 @pytest.mark.parametrize(("kind", "wanted"), [("conv1x1", 6 * 24), ("squeeze", 6 * 24 * 9 + 6)])
 def test_macs_are_counted(kind, wanted):
     assert Gate(6, 2, kind).macs((8, 12)) == wanted
-    assert Gate(6, 1, "conv1x1", 4).macs((8, 12)) == 6 * 6
+    assert Gate(6, 1, "conv1x1", 4).macs((8, 12)) == 8 * 12 * 6
+    assert Gate(6, 1, "squeeze", 4).macs((8, 12)) == 6 * 6 * 9 + 6
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
