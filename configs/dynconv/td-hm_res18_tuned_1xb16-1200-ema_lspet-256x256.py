@@ -4,7 +4,7 @@ What gated networks that are tuned on have to be compared with.
 """
 
 _base_ = ["./td-hm_res18_1xb16-1000_lspet-256x256.py"]
-load_from = "checkpoints/td-hm_res18_1xb16-1000_lspet-256x256.pth"
+load_from = "work_dirs/td-hm_res18_1xb16-1000_lspet-256x256/iter_1000.pth"
 iters = 1200
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [
