@@ -20,7 +20,7 @@ class CompileHook(Hook):
     ``default_hooks = dict(compile=dict(type='mmdyn.CompileHook'))``. Networks whose norms,
     activations and masks take more time than their convolutions gain most. The first iterations
     compile, and so do those after which a schedule changes a constant. mmengine's ``compile=True``
-    also compiles the optimizer's step, which fails with mmdyn's models.
+    also compiles the optimizer's step, which fails under PyTorch 2.13.
 
     Args:
         **kwargs: Of ``torch.compile``.

@@ -166,8 +166,8 @@ class DistillHook(Hook):
     def _divergence(self, learned: Tensor, taught: Tensor) -> Tensor:
         """Kullback-Leibler of softened scores (N, classes, ...), the mean over positions."""
         heat = self.temperature
-        wanted, got = (taught / heat).log_softmax(1), (learned / heat).log_softmax(1)
-        return heat**2 * (wanted.exp() * (wanted - got)).sum(1).mean()
+        got, wanted = (learned / heat).log_softmax(1), (taught / heat).softmax(1)
+        return heat**2 * F.kl_div(got, wanted, reduction="none").sum(1).mean()
 
 
 def _tensors(output: Any) -> list[Tensor]:
