@@ -6,10 +6,10 @@ import copy
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdyn.engine.hooks import model_of
 from mmdyn.registry import HOOKS
 
 
@@ -33,17 +33,13 @@ class CompileHook(Hook):
         self.kwargs = kwargs
 
     def before_train(self, runner: Runner) -> None:
-        model = _model(runner)
+        model = model_of(runner)
         model.__dict__["forward"] = _InTraining(model, self.kwargs)
 
     def after_train(self, runner: Runner) -> None:
-        ours = vars(_model(runner)).get("forward")
+        ours = vars(model_of(runner)).get("forward")
         if isinstance(ours, _InTraining):
             ours.take_off()
-
-
-def _model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 class _InTraining:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmdyn.engine.hooks import model_of
 from mmdyn.engine.inference import build_model, read_config
 from mmdyn.engine.memory_format import to_channels_last
 from mmdyn.registry import HOOKS
@@ -74,7 +74,7 @@ class DistillHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.after_train(runner)
-        student = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        student = model_of(runner)
         device = next(student.parameters()).device
         scope = DefaultScope.get_current_instance()
         try:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import torch
 from mmengine.dist import all_reduce, broadcast
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdyn.conversion import calibrate, is_converted, runtime_of
 from mmdyn.conversion.dynconv_runtime import DynConvRuntime, gates_of, states_of
 from mmdyn.conversion.gated import GATE
 from mmdyn.engine.calibration_images import TrainingImages
+from mmdyn.engine.hooks import model_of
 from mmdyn.registry import HOOKS
 
 _LOOKS = 10  # at what a test would execute, while thresholds settle
@@ -222,7 +222,7 @@ def _calibrated(model, copy: bool = True) -> dict[str, torch.Tensor]:
 
 
 def _model(runner: Runner):
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = model_of(runner)
     model = getattr(model, "module", model)  # of test-time augmentation
     if not is_converted(model) or not isinstance(runtime_of(model), DynConvRuntime):
         raise ValueError(

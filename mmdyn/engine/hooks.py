@@ -8,9 +8,15 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from mmdyn.conversion import BlockCopyConfig, convert_model, restore_model, runtime_of
 from mmdyn.registry import HOOKS
+
+
+def model_of(runner: Runner) -> nn.Module:
+    """A runner's model without the wrapper for several processes."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 @HOOKS.register_module()
@@ -34,7 +40,7 @@ class BlockCopyHook(Hook):
         self._model = None
 
     def before_test(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         if isinstance(model, BaseTTAModel):
             raise ValueError(
                 "test-time augmentation gives one frame several times; BlockCopy needs a clip's "
